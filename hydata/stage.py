@@ -1,0 +1,94 @@
+"""What a stage is: a function from frames to frames, with its settings and columns declared beside it.
+
+A *map stage* turns one input shard into one output shard and sees nothing else, so shards can be
+made in any order, on any machine, and again after a crash. A *global stage* reads a snapshot of many
+shards at once. A module that implements a stage ends with a constant of one of the types below;
+``recipe.py`` collects them. How shards are named, written and resumed is the warehouse's business.
+
+A stage's *identity* is everything that changes its rows: name, version, settings, and what its
+``uses`` function adds (content hashes of prompts, identities of routed models, hashes of trained
+artefacts). Concurrency, paths and hosts stay outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from hydata.schema import Output, canonical_json, hash128
+
+if TYPE_CHECKING:
+    from hydata.models import Models
+    from hydata.policy import Policy
+    from hydata.prompts import PromptLibrary
+    from hydata.taxonomy import Taxonomy
+
+
+class Settings(BaseModel):
+    """Base of every settings object: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What stages may use beside their input. ``artefacts`` maps the name of a trained artefact to
+    its file, whose name carries its hash."""
+
+    seed: int
+    prompts: PromptLibrary
+    taxonomy: Taxonomy
+    policy: Policy
+    models: Models
+    artefacts: Mapping[str, Path]
+
+
+def _uses_nothing(settings: Any, context: Context) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class MapStage:
+    """``run(input_frame, settings, context)`` is awaited once a shard.
+
+    Every input row's id (``document_id`` or ``record_id``) must turn up in the output, as
+    ``record_id``, in ``parent_ids`` or in ``document_ids``, or in the rejects; the runner checks it.
+    """
+
+    name: str
+    table: str
+    columns: pl.Schema
+    version: int
+    settings: type[Settings]
+    run: Callable[[pl.DataFrame, Any, Context], Awaitable[Output]]
+    uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+
+
+@dataclass(frozen=True)
+class GlobalStage:
+    """``run(tables, settings, context)`` gets the shard paths of each input table and yields output
+    frames in a stable order; each becomes one part of the result."""
+
+    name: str
+    table: str
+    columns: pl.Schema
+    version: int
+    settings: type[Settings]
+    run: Callable[[Mapping[str, list[Path]], Any, Context], Iterator[pl.DataFrame]]
+    uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+
+
+def fingerprint(stage: MapStage | GlobalStage, settings: Settings, context: Context) -> str:
+    """The identity of a stage as 12 hex digits: name, version, settings and all it ``uses``."""
+    return hash128(
+        stage.name,
+        stage.version,
+        canonical_json(settings.model_dump(mode="json")),
+        context.seed,
+        *stage.uses(settings, context),
+    )[:12]
