@@ -1,0 +1,224 @@
+"""Prompts are files: ``prompts/<step>/<name>.<language>.md``, YAML front matter and a Jinja body.
+
+    ---
+    variables: [text, title]
+    kinds: [book]
+    style: question
+    ---
+    ---system---
+    You write exam questions.
+    ---user---
+    {{ text }}
+
+A line ``---system---``, ``---user---`` or ``---assistant---`` begins a message of that role; a body
+without such lines is one user message. Everything is checked when the folder is loaded, so a wrong
+prompt never costs a model call. The declared variables are exactly the ones the body uses.
+
+Values are plain text: they are put into the rendered template and never parsed themselves, so template
+syntax or a role line inside a seed stays the text it is.
+
+A prompt's id carries a hash of its file, so a record tells which wording made it, and an edited prompt
+is a different one to every stage that uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import yaml
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import ValidationError
+
+from hydata.errors import ConfigError
+from hydata.schema import Kind, Message, Role, hash128
+from hydata.stage import Settings
+
+Language = Literal["en", "zh"]
+Value = str | Sequence[str]
+
+_ROLE_LINE = re.compile(r"^---(system|user|assistant)---[ \t]*\n", re.MULTILINE)
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+)
+
+
+class Header(Settings):
+    """A prompt's front matter. ``kinds`` are the seed kinds it is written for (none named: any);
+    ``families`` and ``domains`` are taxonomy ids, ``style`` and ``complexity`` free words to sample by."""
+
+    variables: tuple[str, ...]
+    kinds: tuple[Kind, ...] = ()
+    families: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    style: str | None = None
+    complexity: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One checked prompt file. ``own_words`` is the text of the template itself, without what is
+    filled in: a reply that repeats it has leaked the prompt."""
+
+    id: str
+    step: str
+    name: str
+    language: Language
+    header: Header
+    file: Path
+    own_words: str
+    hash: str
+    parts: tuple[tuple[Role, Template], ...] = field(repr=False, compare=False)
+
+    def render(self, **values: Value) -> tuple[Message, ...]:
+        """The messages with ``values`` filled in. A missing or extra variable, or a value that is
+        neither text nor a list of texts, raises ``ConfigError``."""
+        given, declared = set(values), set(self.header.variables)
+        if given != declared:
+            raise ConfigError(
+                f"{self.file}: rendered with variables {sorted(given)}, but it declares {sorted(declared)}"
+            )
+        for name, value in values.items():
+            if not isinstance(value, str) and not all(isinstance(v, str) for v in value):
+                raise ConfigError(f"{self.file}: variable {name!r} must be text or a list of texts")
+        try:
+            return tuple(Message(role, part.render(values).strip()) for role, part in self.parts)
+        except TemplateError as error:
+            raise ConfigError(f"{self.file}: cannot be rendered: {error}") from error
+
+    def render_from(self, values: Mapping[str, Value]) -> tuple[Message, ...]:
+        """``render`` with those of ``values`` that the prompt declares."""
+        return self.render(**{name: values[name] for name in self.header.variables if name in values})
+
+
+@dataclass(frozen=True)
+class PromptLibrary:
+    """All prompts of a folder, in the order of their ids."""
+
+    folder: Path
+    prompts: tuple[Prompt, ...]
+
+    def find(
+        self, step: str, language: str | None = None, kind: str | None = None, name: str | None = None
+    ) -> tuple[Prompt, ...]:
+        """The prompts of ``step``, in ``language``, fit for seeds of ``kind``, called ``name``."""
+        return tuple(
+            p
+            for p in self.prompts
+            if p.step == step
+            and language in (None, p.language)
+            and (kind is None or not p.header.kinds or kind in p.header.kinds)
+            and name in (None, p.name)
+        )
+
+    def hash(self, step: str, provides: Collection[str] | None = None) -> str:
+        """Hash of every prompt of ``step``, for the identity of the stage that uses them.
+
+        Raises ``ConfigError`` if the step has no prompt, or one declares a variable that is not among
+        those the stage ``provides``.
+        """
+        found = self.find(step)
+        if not found:
+            raise ConfigError(f"{self.folder / step}: no prompts; add at least one file <name>.en.md there")
+        for prompt in found:
+            unknown = [] if provides is None else sorted(set(prompt.header.variables) - set(provides))
+            if provides is not None and unknown:
+                raise ConfigError(
+                    f"{prompt.file}: variables {unknown} are not provided by the step {step!r}; "
+                    f"it offers {sorted(provides)}"
+                )
+        return hash128(*(part for p in found for part in (p.id, p.hash)))
+
+
+def load_prompts(folder: Path) -> PromptLibrary:
+    """Every ``<step>/<name>.<language>.md`` under ``folder``, checked. Raises ``ConfigError``."""
+    files = sorted(folder.glob("*/*.md"))
+    if not files:
+        raise ConfigError(f"{folder}: no prompt files; expected <step>/<name>.<en or zh>.md below it")
+    return PromptLibrary(folder, tuple(sorted((_load(f) for f in files), key=lambda p: p.id)))
+
+
+def _load(file: Path) -> Prompt:
+    name, _, language = file.name.removesuffix(".md").rpartition(".")
+    if not name or language not in get_args(Language):
+        raise ConfigError(f"{file}: the name must end in .en.md or .zh.md; rename the file")
+    try:
+        text = file.read_bytes().decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 ({error}); save it as UTF-8") from error
+    header, body = _front_matter(file, text)
+    sources = _split(file, body)
+    parsed = [_parse(file, source) for _, source in sources]
+    used = set().union(*(meta.find_undeclared_variables(tree) for tree in parsed))
+    declared = set(header.variables)
+    if used - declared:
+        raise ConfigError(
+            f"{file}: variables: the body uses {sorted(used - declared)}; declare them or remove them"
+        )
+    if declared - used:
+        raise ConfigError(
+            f"{file}: variables: {sorted(declared - used)} declared but never used; remove them from the list"
+        )
+    digest = hash128(text)
+    literals = (data.data for tree in parsed for data in tree.find_all(nodes.TemplateData))
+    return Prompt(
+        id=f"{file.parent.name}/{name}.{language}@{digest[:8]}",
+        step=file.parent.name,
+        name=name,
+        language=cast(Language, language),
+        header=header,
+        file=file,
+        own_words="\n".join(literals),
+        hash=digest,
+        parts=tuple((role, _ENVIRONMENT.from_string(source)) for role, source in sources),
+    )
+
+
+def _front_matter(file: Path, text: str) -> tuple[Header, str]:
+    pieces = re.split(r"^---[ \t]*\n", text, maxsplit=2, flags=re.MULTILINE)
+    if len(pieces) != 3 or pieces[0].strip():
+        raise ConfigError(
+            f"{file}: no front matter; begin the file with a line '---', YAML keys, and a line '---'"
+        )
+    try:
+        values = yaml.safe_load(pieces[1])
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: the front matter is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: the front matter must be keys and values, at least 'variables: [...]'")
+    try:
+        return Header.model_validate(values), pieces[2]
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        remedy = f"known keys are {', '.join(Header.model_fields)}"
+        raise ConfigError(f"{file}: {key}: {first['msg']}; {remedy}") from error
+
+
+def _split(file: Path, body: str) -> list[tuple[Role, str]]:
+    before, *rest = _ROLE_LINE.split(body)
+    if not rest:
+        parts: list[tuple[Role, str]] = [("user", before)]
+    elif before.strip():
+        raise ConfigError(
+            f"{file}: text before the first role line; begin the body with ---system--- or ---user---"
+        )
+    else:
+        parts = [(cast(Role, role), text) for role, text in zip(rest[::2], rest[1::2], strict=True)]
+    if parts[-1][0] != "user" or not all(text.strip() for _, text in parts):
+        raise ConfigError(f"{file}: every message needs text and the last one must be the user's")
+    return parts
+
+
+def _parse(file: Path, source: str) -> nodes.Template:
+    try:
+        tree = _ENVIRONMENT.parse(source)
+    except TemplateSyntaxError as error:
+        raise ConfigError(f"{file}: the body is not valid Jinja: {error}") from error
+    if list(meta.find_referenced_templates(tree)):
+        raise ConfigError(f"{file}: include, import and extends are not allowed; write the text out")
+    return tree
