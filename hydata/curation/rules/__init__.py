@@ -1,0 +1,95 @@
+"""The rules: cheap measures of form, one file a family, all computed in one pass over a batch.
+
+``MEASURES`` is collected from the modules of this package, so a new rule is a new function in its
+family's file and a new family is a new file. The columns of the table follow from them and are the
+same for every batch: measures of a response that does not exist are null, not absent.
+
+Long lists of phrases are data, in ``phrases/``; their hash is part of the stage's identity.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from importlib import resources
+
+import polars as pl
+
+from hydata.curation.measure import Measure
+from hydata.schema import (
+    JUDGEMENT_KEY,
+    Output,
+    hash128,
+    instruction_text,
+    judgements_frame,
+    response_text,
+)
+from hydata.stage import Context, MapStage, Settings
+
+__all__ = ["COLUMNS", "MEASURES", "STAGE", "VERSION", "RulesSettings", "measures"]
+
+JUDGE = "rules"
+VERSION = 1
+"""Goes up when a rule's expression changes; a changed list of phrases is noticed by itself."""
+
+
+def _discover() -> dict[str, tuple[Measure, ...]]:
+    """The measures of each family module, families by name, measures in the order of their file."""
+    families = {}
+    for found in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        module = importlib.import_module(f"{__name__}.{found.name}")
+        families[found.name] = tuple(value for value in vars(module).values() if isinstance(value, Measure))
+    return families
+
+
+MEASURES = _discover()
+"""Family -> its measures."""
+
+_EXPRESSIONS = {
+    name: (expression, rule.dtype)
+    for family in MEASURES.values()
+    for rule in family
+    for name, expression in rule.expressions.items()
+}
+
+COLUMNS = pl.Schema({**JUDGEMENT_KEY, **{name: dtype for name, (_, dtype) in _EXPRESSIONS.items()}})
+
+
+class RulesSettings(Settings):
+    """Rules have nothing to set: thresholds are the policy's."""
+
+
+def measures(conversations: pl.DataFrame) -> pl.DataFrame:
+    """``record_id`` and every measure, one row a conversation, in the order given."""
+    contents = pl.col("messages").list.eval(pl.element().struct.field("content"))
+    texts = conversations.with_columns(
+        instruction_text(), response_text(), text=contents.list.join("\n\n", ignore_nulls=True).fill_null("")
+    )
+    return texts.lazy().select("record_id", **{name: e for name, (e, _) in _EXPRESSIONS.items()}).collect()
+
+
+def _phrases_hash() -> str:
+    folder = resources.files(__name__) / "phrases"
+    files = sorted((file.name, file.read_text("utf-8")) for file in folder.iterdir())
+    return hash128(*(part for file in files for part in file))
+
+
+def _uses(settings: RulesSettings, context: Context) -> Iterable[str]:
+    return (_phrases_hash(),)
+
+
+async def run(conversations: pl.DataFrame, settings: RulesSettings, context: Context) -> Output:
+    """One row a record in ``COLUMNS``; nothing is rejected."""
+    version = f"{VERSION}-{_phrases_hash()[:8]}"
+    judged = judgements_frame(conversations["record_id"], JUDGE, version)
+    return Output(
+        pl.concat([judged, measures(conversations).drop("record_id")], how="horizontal").match_to_schema(
+            COLUMNS
+        )
+    )
+
+
+STAGE = MapStage(
+    name="rules", table="rules", columns=COLUMNS, version=VERSION, settings=RulesSettings, run=run, uses=_uses
+)
