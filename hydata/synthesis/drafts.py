@@ -1,0 +1,170 @@
+"""What the steps that call models share: seeded choices, reading rows, asking for a draft.
+
+A *draft* is an instruction a model has written and that passed the checks of ``text``; anything else is
+a ``Defect``. Choices are made by hashing ids with the run's seed, so they depend neither on the order of
+rows nor on which replies arrive first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from hydata.errors import TerminalModelError
+from hydata.models import Call, Reply, Sampling
+from hydata.prompts import Prompt, Value
+from hydata.schema import (
+    DEFAULT_SYSTEM_PROMPT,
+    Conversation,
+    Message,
+    Step,
+    ToolCall,
+    canonical_json,
+    hash128,
+)
+from hydata.stage import Context
+from hydata.synthesis.text import Defect, clean_instruction, find_defect, script_language
+
+T = TypeVar("T")
+
+
+class Sampled(Protocol):
+    """Settings of a step that draws from a model."""
+
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def max_tokens(self) -> int: ...
+
+
+def sampling(settings: Sampled, context: Context) -> Sampling:
+    """The step's sampling with the run's seed."""
+    return Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=context.seed,
+    )
+
+
+def fraction(*parts: str | int) -> float:
+    """A number in [0, 1) that depends on ``parts`` alone."""
+    return int(hash128(*parts)[:12], 16) / 16**12
+
+
+def pick(options: Sequence[T], *parts: str | int) -> T:
+    """One of ``options``, decided by ``parts`` alone."""
+    return options[int(fraction(*parts) * len(options))]
+
+
+def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | int) -> set[str]:
+    """About ``share`` of ``ids`` and at most ``maximum``; each id's place in line is its own hash, so a
+    larger share or maximum only adds to a smaller one."""
+    line = sorted((fraction(*parts, id), id) for id in set(ids))
+    return {id for place, id in line[:maximum] if place < share}
+
+
+async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results in order. On the first error the other calls are cancelled and the error is raised
+    as it is, so that a transient one keeps its type."""
+
+    async def run(call: Awaitable[T]) -> T:
+        return await call
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run(call)) for call in calls]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def read_messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The messages of a conversations row."""
+    return tuple(
+        Message(
+            role=m["role"],
+            content=m["content"] or "",
+            reasoning=m["reasoning"],
+            tool_calls=tuple(ToolCall(c["name"], c["arguments"], c["id"]) for c in m["tool_calls"] or ()),
+            tool_call_id=m["tool_call_id"],
+        )
+        for m in row["messages"]
+    )
+
+
+def with_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages, begun with the default system prompt if they have none."""
+    if messages and messages[0].role == "system":
+        return messages
+    return (Message("system", DEFAULT_SYSTEM_PROMPT), *messages)
+
+
+def language_of(row: Mapping[str, Any], text: str) -> str:
+    """The row's ``language`` where a gate has added one, else by the script of ``text``."""
+    return row.get("language") or script_language(text)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A new instruction, and the call it came from."""
+
+    text: str
+    prompt: Prompt
+    reply: Reply
+    index: int
+
+    def conversation(
+        self, step: Step, parent_ids: Iterable[str], document_ids: Iterable[str], licence: str | None
+    ) -> Conversation:
+        """The draft as a record: the default system prompt and the user's turn."""
+        return Conversation(
+            step=step,
+            messages=with_system((Message("user", self.text),)),
+            parent_ids=tuple(parent_ids),
+            document_ids=tuple(document_ids),
+            licence=licence,
+            prompt_id=self.prompt.id,
+            model=self.reply.model,
+            sampling=sampling_json(self.reply),
+            sample_index=self.index,
+            finish_reason=self.reply.finish_reason,
+            request_hash=self.reply.request_hash,
+        )
+
+
+def sampling_json(reply: Reply) -> str:
+    """The sampling parameters a reply was drawn with, for the record."""
+    return canonical_json(reply.sampling.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One instruction to ask for. ``key`` (the seed's id) routes it, ``index`` tells several apart."""
+
+    prompt: Prompt
+    values: Mapping[str, Value]
+    key: str
+    index: int = 0
+
+
+async def draft(wish: Wish, role: str, sampling: Sampling, context: Context) -> Draft | Defect:
+    """Ask the role's model for one instruction and check the reply.
+
+    Raises ``TransientModelError`` and ``ConfigError``; what can never succeed is a ``Defect``.
+    """
+    messages = wish.prompt.render_from(wish.values)
+    call = Call(messages, sampling, sample_index=wish.index, purpose=wish.prompt.id)
+    try:
+        reply = await context.models.complete(context.models.route(role, wish.key), call)
+    except TerminalModelError as error:
+        return Defect(error.reason, error.detail)
+    if reply.finish_reason == "length":
+        return Defect("truncated", reply.text)
+    text = clean_instruction(reply.text)
+    defect = find_defect(text, wish.prompt.language, wish.prompt.own_words)
+    return defect or Draft(text, wish.prompt, reply, wish.index)

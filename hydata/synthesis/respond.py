@@ -1,0 +1,128 @@
+"""Response generation: instructions to complete conversations (Hunyuan-Large, section 2.1.1, step 3).
+
+The instruction is sent as it is, with the default system prompt if it has none. Every model of the role
+answers it, or one drawn by the role's weights, ``samples`` times; each answer is a record of its own
+with the instruction as parent. An answer cut off by the token limit is kept with ``finish_reason``
+``length``, so that the rules judge drops it with that reason. Reasoning is stored apart from the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+import polars as pl
+from pydantic import Field
+
+from hydata.errors import TerminalModelError
+from hydata.models import Call, Model, Sampling
+from hydata.schema import (
+    CONVERSATIONS,
+    Conversation,
+    Message,
+    Output,
+    Reference,
+    Reject,
+    Span,
+    conversations_frame,
+    rejects_frame,
+)
+from hydata.stage import Context, MapStage, Settings
+from hydata.synthesis.drafts import gather, read_messages, sampling, sampling_json, with_system
+
+NAME: Final = "respond"
+ROLE = "responder"
+
+
+class RespondSettings(Settings):
+    """``samples`` answers of each asked model; ``models`` asks every model of the role, or one routed
+    by the role's weights."""
+
+    samples: int = Field(default=1, ge=1)
+    models: Literal["all", "routed"] = "all"
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+
+
+def _uses(settings: RespondSettings, context: Context) -> Iterable[str]:
+    yield context.models.identity(ROLE)
+
+
+async def _answer(
+    model: Model,
+    index: int,
+    row: Mapping[str, Any],
+    instruction: Conversation,
+    sampling: Sampling,
+    context: Context,
+) -> Conversation | Reject:
+    call = Call(instruction.messages, sampling, sample_index=index, purpose=NAME)
+    try:
+        reply = await context.models.complete(model, call)
+    except TerminalModelError as error:
+        return Reject(NAME, error.reason, f"{model.name}: {error.detail}", row["record_id"])
+    return replace(
+        instruction,
+        messages=(*instruction.messages, Message("assistant", reply.text, reasoning=reply.reasoning)),
+        model=reply.model,
+        sampling=sampling_json(reply),
+        sample_index=index,
+        finish_reason=reply.finish_reason,
+        request_hash=reply.request_hash,
+    )
+
+
+def _read(row: Mapping[str, Any]) -> Conversation:
+    """What every answer to the instruction inherits."""
+    found = row["reference"]
+    reference = None
+    if found is not None and found["answer"] is not None:
+        spans = tuple(Span(s["document_id"], s["start"], s["end"]) for s in found["spans"] or ())
+        reference = Reference(found["answer"], spans)
+    return Conversation(
+        step=NAME,
+        messages=with_system(read_messages(row)),
+        tools=row["tools"],
+        parent_ids=(row["record_id"],),
+        document_ids=tuple(row["document_ids"] or ()),
+        reference=reference,
+        licence=row["licence"],
+    )
+
+
+async def run(conversations: pl.DataFrame, settings: RespondSettings, context: Context) -> Output:
+    """Instructions to complete conversations (``CONVERSATIONS``, step ``respond``)."""
+    drawn = sampling(settings, context)
+    rejects, calls = [], []
+    for row in conversations.iter_rows(named=True):
+        instruction = _read(row)
+        if instruction.messages[-1].role not in ("user", "tool"):
+            detail = f"the last message is the {instruction.messages[-1].role}'s"
+            rejects.append(Reject(NAME, "not_an_instruction", detail, row["record_id"]))
+            continue
+        models = (
+            context.models.all(ROLE)
+            if settings.models == "all"
+            else (context.models.route(ROLE, row["record_id"]),)
+        )
+        calls += [
+            _answer(model, index, row, instruction, drawn, context)
+            for model in models
+            for index in range(settings.samples)
+        ]
+    made = await gather(calls)
+    rejects += [m for m in made if isinstance(m, Reject)]
+    return Output(conversations_frame(m for m in made if isinstance(m, Conversation)), rejects_frame(rejects))
+
+
+STAGE = MapStage(
+    name=NAME,
+    table="conversations",
+    columns=CONVERSATIONS,
+    version=1,
+    settings=RespondSettings,
+    run=run,
+    uses=_uses,
+)
