@@ -27,6 +27,9 @@ Kind = Literal["web", "qa", "code", "book", "dataset"]
 Role = Literal["system", "user", "assistant", "tool"]
 Step = Literal["dataset", "generate", "evolve", "self_instruct", "respond"]
 
+CONTROL_TOKENS = ("<|startoftext|>", "<|extra_0|>", "<|extra_4|>", "<|extra_5|>", "<|eos|>")
+"""The Hunyuan-Large trainer finds its loss mask by these; no exported text may hold one."""
+
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
 MESSAGE = pl.Struct(
@@ -177,7 +180,7 @@ class Document:
 
     @property
     def document_id(self) -> str:
-        return hash128("document", self.kind, self.uri, self.position, self.title, self.text)
+        return hash128("document", self.kind, self.uri, self.file, self.position, self.title, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +332,8 @@ def conversations_frame(conversations: Iterable[Conversation]) -> pl.DataFrame:
                 value = {
                     "answer": c.reference.answer,
                     "spans": [
-                        {"document_id": s.document_id, "start": s.start, "end": s.end} for s in c.reference.spans
+                        {"document_id": s.document_id, "start": s.start, "end": s.end}
+                        for s in c.reference.spans
                     ],
                 }
             columns[name].append(value)

@@ -13,7 +13,7 @@ artefacts). Concurrency, paths and hosts stay outside.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class Settings(BaseModel):
 @dataclass(frozen=True)
 class Context:
     """What stages may use beside their input. ``artefacts`` maps the name of a trained artefact to
-    its file, whose name carries its hash."""
+    its file, whose name carries its hash; ``schemas`` holds the columns of every table of the recipe."""
 
     seed: int
     prompts: PromptLibrary
@@ -46,6 +46,7 @@ class Context:
     policy: Policy
     models: Models
     artefacts: Mapping[str, Path]
+    schemas: Mapping[str, pl.Schema] = field(default_factory=dict)
 
 
 def _uses_nothing(settings: Any, context: Context) -> Iterable[str]:
@@ -83,7 +84,23 @@ class GlobalStage:
     uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
 
 
-def fingerprint(stage: MapStage | GlobalStage, settings: Settings, context: Context) -> str:
+@dataclass(frozen=True)
+class ArtefactStage:
+    """``run(tables, settings, context, folder)`` trains something from a snapshot and writes it into
+    ``folder`` as one file, whose name carries the hash of its content; stages find it by ``name`` in
+    ``context.artefacts``."""
+
+    name: str
+    version: int
+    settings: type[Settings]
+    run: Callable[[Mapping[str, list[Path]], Any, Context, Path], Path]
+    uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+
+
+Stage = MapStage | GlobalStage | ArtefactStage
+
+
+def fingerprint(stage: Stage, settings: Settings, context: Context) -> str:
     """The identity of a stage as 12 hex digits: name, version, settings and all it ``uses``."""
     return hash128(
         stage.name,

@@ -1,0 +1,287 @@
+"""The command line: thin functions over ``run``, ``report`` and ``export``.
+
+Errors of the user's or the data's making are printed in one line, without a traceback, and end with
+the error's own exit code (see ``hydata.errors``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import duckdb
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from hydata import resources
+from hydata.errors import ConfigError, HydataError
+from hydata.export.messages import Manifest, export_messages
+from hydata.export.provenance import read_provenance
+from hydata.progress import RunProgress
+from hydata.recipe import Recipe, load_recipe, table_schemas
+from hydata.report import FunnelRow, funnel, story
+from hydata.run import run_recipe
+from hydata.schema import Kind
+from hydata.seeds import SeedSettings
+from hydata.warehouse import collect_garbage, connect, latest_head, locked
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Raw seeds in, a balanced, deduplicated, critique-filtered training mix out.
+
+A first run:
+
+1. `hydata init` writes `recipe.toml`, `models.toml`, `policy.toml`, `prompts/` and `taxonomy/`.
+2. `hydata run recipe.toml SEEDS...` does everything; run it again to resume or to add seeds.
+3. `hydata export` writes the mix as messages-JSONL.
+4. `hydata status`, `hydata sql` and `hydata why` tell what became of the data.
+""",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Warehouse = Annotated[
+    Path,
+    typer.Option("--warehouse", "-w", envvar="HYDATA_WAREHOUSE", help="The data root.", show_default=True),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", "-r", help="The name of the recipe whose data is meant; default: the last run's."
+    ),
+]
+WAREHOUSE = Path("warehouse")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write; it may exist.")] = Path(),
+) -> None:
+    """Write a commented recipe with its models, policy, prompts and taxonomy, all yours to edit.
+
+    Existing files are left alone.
+    """
+    for path, written in resources.write_project(folder):
+        out.print(f"{'wrote' if written else 'kept '}  {escape(str(path))}")
+    out.print("\nNext: edit recipe.toml, then `hydata run recipe.toml SEEDS...`")
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[str], typer.Argument(help="Files and folders of seeds or instruction sets.")],
+    warehouse: Warehouse = WAREHOUSE,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", "-r", help="The recipe file; default: ./recipe.toml if there is one."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", "-k", help="web, qa, code, book or dataset, instead of detecting it."),
+    ] = None,
+) -> None:
+    """Read seeds into the warehouse: documents, conversations, and rejects with their reasons.
+
+    Kinds are detected: web pages (HTML, WARC, WET), Q&A (StackExchange, JSONL, CSV), source code, books and
+    text, existing instruction sets. Nothing bad stops it: what cannot be read becomes a reject.
+    """
+    loaded = _recipe(recipe, tuple(paths), kind)
+    with RunProgress(err) as progress:
+        session = asyncio.run(run_recipe(warehouse, loaded, until="ingest", progress=progress))
+    with connect(warehouse, session.head, session.schemas) as con:
+        _print_query(con, "SELECT kind, count(*) AS documents FROM documents GROUP BY ALL ORDER BY ALL", {})
+        _print_query(
+            con,
+            "SELECT reason, count(*) AS rejects FROM rejects WHERE stage = 'ingest' GROUP BY ALL ORDER BY 2 DESC",
+            {},
+        )
+        row = con.execute("SELECT count(*) FROM conversations WHERE step = 'dataset'").fetchone()
+        out.print(f"{row[0] if row else 0:,} conversations of existing sets")
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe file.")],
+    paths: Annotated[list[str] | None, typer.Argument(help="Seeds beside those the recipe names.")] = None,
+    warehouse: Warehouse = WAREHOUSE,
+    rebuild: Annotated[
+        list[str] | None,
+        typer.Option(help="Redo a stage's shards that were made under an older prompt, model or setting."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. ingest, generate.")] = None,
+) -> None:
+    """Run a recipe: all that is not done yet, from ingest to the mix.
+
+    Killed at any point, it goes on where it was: finished shards and answered model calls are not
+    repeated. Exit code 75 means that a model stayed unreachable; run again to resume.
+    """
+    loaded = _recipe(recipe, tuple(paths or ()), None)
+    with RunProgress(err) as progress:
+        session = asyncio.run(
+            run_recipe(warehouse, loaded, rebuild=rebuild or (), until=until, progress=progress)
+        )
+    with connect(warehouse, session.head, session.schemas) as con:
+        _print_funnel(funnel(con))
+    out.print('\nNext: `hydata export`, `hydata status`, `hydata sql "SELECT ..."`, `hydata why RECORD`')
+
+
+@app.command()
+def status(warehouse: Warehouse = WAREHOUSE, recipe: RecipeName = None) -> None:
+    """Print the funnel: documents, instructions, evolved, responses, kept, and why others were dropped."""
+    head = latest_head(warehouse, recipe)
+    with connect(warehouse, head, table_schemas()) as con:
+        out.print(f"recipe {head.recipe} in {escape(str(warehouse))}\n")
+        _print_funnel(funnel(con))
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One DuckDB statement over the tables of the warehouse.")],
+    warehouse: Warehouse = WAREHOUSE,
+    recipe: RecipeName = None,
+    format: Annotated[str, typer.Option("--format", "-f", help="table, csv or jsonl.")] = "table",
+) -> None:
+    """Ask the warehouse with SQL. The tables are listed by `hydata sql "SHOW TABLES"`."""
+    with connect(warehouse, latest_head(warehouse, recipe), table_schemas()) as con:
+        _print_query(con, query, {}, format)
+
+
+@app.command()
+def why(
+    record: Annotated[str, typer.Argument(help="A record's or document's id, or its first digits.")],
+    warehouse: Warehouse = WAREHOUSE,
+    recipe: RecipeName = None,
+) -> None:
+    """Tell the whole story of one record: seed, ancestors, prompts, models, judgements, decision, mixes."""
+    with connect(warehouse, latest_head(warehouse, recipe), table_schemas()) as con:
+        for line in story(con, record):
+            text = Text("  " * line.depth)
+            text.append(_printable(line.label), style="bold")
+            if line.text:
+                text.append("  " + _printable(line.text))
+            out.print(text)
+
+
+@app.command()
+def export(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The .jsonl file to write.")] = None,
+    warehouse: Warehouse = WAREHOUSE,
+    recipe: RecipeName = None,
+    mix: Annotated[str, typer.Option(help="The mix to export.")] = "main",
+    show: Annotated[int, typer.Option(help="Print this many sample rows.", min=0)] = 0,
+) -> None:
+    """Write a mix as messages-JSONL with a manifest (rows, tokens, sha256, recipe, git revision)."""
+    head = latest_head(warehouse, recipe)
+    path = output or warehouse / "exports" / f"{head.recipe}-{mix}.jsonl"
+    if path.suffix != ".jsonl":
+        raise ConfigError(f"--output {path}: give a file name that ends in .jsonl")
+    with connect(warehouse, head, table_schemas()) as con:
+        manifest = export_messages(con, mix, path, read_provenance(warehouse, head.recipe))
+    _print_manifest(path, manifest)
+    with path.open(encoding="utf-8") as f:
+        for _, line in zip(range(show), f, strict=False):
+            out.print()
+            for message in json.loads(line)["messages"]:
+                text = Text(f"  {message['role']}: ", style="bold")
+                text.append(_printable(" ".join(message["content"].split()))[:400], style="not bold")
+                out.print(text)
+
+
+@app.command()
+def gc(
+    warehouse: Warehouse = WAREHOUSE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+) -> None:
+    """Remove shards that no recipe's head lists any more, and what killed runs left half written."""
+    with locked(warehouse):
+        files, size = collect_garbage(warehouse, dry_run=dry_run)
+    out.print(f"{'would remove' if dry_run else 'removed'} {files:,} files, {size / 2**20:,.1f} MiB")
+
+
+def _recipe(path: Path | None, seeds: tuple[str, ...], kind: str | None) -> Recipe:
+    if path is not None or Path("recipe.toml").exists():
+        recipe = load_recipe(path or Path("recipe.toml"), seeds)
+    else:
+        recipe = resources.default_recipe(seeds)
+    for seed in seeds:
+        if not Path(seed).exists():
+            raise ConfigError(f"{seed}: no such file or folder")
+    if kind is None:
+        return recipe
+    kinds = Kind.__args__  # type: ignore[attr-defined]  # a Literal's alternatives
+    if kind not in kinds:
+        raise ConfigError(f"--kind {kind}: give one of {', '.join(kinds)}")
+    readers = SeedSettings(**{**recipe.ingest.seeds.model_dump(), "kind": kind})
+    return recipe.model_copy(update={"ingest": recipe.ingest.model_copy(update={"seeds": readers})})
+
+
+def _print_funnel(rows: list[FunnelRow]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step", no_wrap=True)
+    table.add_column("rows", justify="right")
+    table.add_column("not taken on, by reason", overflow="fold")
+    for row in rows:
+        table.add_row(row.step, f"{row.rows:,}", ", ".join(f"{reason} {n:,}" for reason, n in row.dropped))
+    Console(highlight=False, width=None if out.is_terminal else 160).print(table)
+
+
+def _print_manifest(path: Path, manifest: Manifest) -> None:
+    out.print(
+        f"{escape(str(path))}: {manifest.rows:,} rows, {manifest.bytes:,} bytes, "
+        f"{manifest.tokens:,} tokens ({manifest.tokenizer}), sha256 {manifest.sha256[:16]}…"
+    )
+    for reason, count in manifest.dropped.items():
+        out.print(f"  dropped {count:,}: {reason}")
+
+
+def _print_query(
+    con: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any], format: str = "table"
+) -> None:
+    if format not in ("table", "csv", "jsonl"):
+        raise ConfigError(f"--format {format}: give table, csv or jsonl")
+    try:
+        result = con.sql(query, params=parameters)
+        frame = result.pl() if result is not None else None
+    except duckdb.Error as error:
+        raise ConfigError(f"DuckDB: {error}") from error
+    if frame is None:
+        return
+    if format == "csv":
+        sys.stdout.write(frame.write_csv())
+    elif format == "jsonl":
+        sys.stdout.write(frame.write_ndjson())
+    else:
+        table = Table()
+        for name, dtype in frame.schema.items():
+            table.add_column(Text(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
+        for row in frame.iter_rows():
+            table.add_row(*(Text(_printable("" if v is None else str(v))) for v in row))
+        Console(highlight=False, width=None if out.is_terminal else 160).print(table)
+
+
+def _printable(text: str) -> str:
+    """Without control characters: seeds and model output must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def main() -> None:
+    """The entry point ``hydata``."""
+    try:
+        app()
+    except HydataError as error:
+        err.print(Text(f"error: {_printable(str(error))}", style="red"))
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command again to go on")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

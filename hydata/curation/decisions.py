@@ -1,0 +1,117 @@
+"""Global stages that turn judgements into decisions, and decisions into admissions.
+
+``decide`` applies one section of the policy to a snapshot of conversations and the judgements on
+them. ``admit`` stands after a gate's decision: it writes out, whole and with their labels, the
+records that are kept now and were not admitted before, for the map stages behind the gate to
+read. An admission is never withdrawn, so a nightly run sends only what is new to the
+expensive steps, and a changed gate costs calls only for what it newly lets in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from hydata.policy import decide
+from hydata.schema import CONVERSATIONS, DECISIONS
+from hydata.stage import Context, GlobalStage, Settings
+from hydata.warehouse import SHARD_ROWS, create_view
+
+LABELS = ("domain", "task", "difficulty", "language")
+"""Columns an admitted record carries beside the conversation's, to route and to target by."""
+
+ADMITTED = pl.Schema({**CONVERSATIONS, **dict.fromkeys(LABELS, pl.String)})
+
+
+class DecideSettings(Settings):
+    """Nothing to set: thresholds stand in the policy file."""
+
+    section: str
+
+
+class AdmitSettings(Settings):
+    """``section`` is the gate's name in the policy."""
+
+    section: str
+    shard_rows: int = SHARD_ROWS
+
+
+def _views(tables: Mapping[str, list[Path]], context: Context) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    for table, schema in context.schemas.items():
+        create_view(con, table, schema, tables.get(table, []))
+    return con
+
+
+def run_decide(
+    tables: Mapping[str, list[Path]], settings: DecideSettings, context: Context
+) -> Iterator[pl.DataFrame]:
+    """Frames of ``DECISIONS`` for every conversation of the snapshot."""
+    with _views(tables, context) as con:
+        yield from decide(con, context.policy, settings.section, context.schemas)
+
+
+def run_admit(
+    tables: Mapping[str, list[Path]], settings: AdmitSettings, context: Context
+) -> Iterator[pl.DataFrame]:
+    """Frames of ``ADMITTED`` in the order of record ids: kept by the gate, not admitted before.
+
+    All but the last have ``shard_rows`` rows.
+    """
+    with _views(tables, context) as con:
+        labels = ", ".join(
+            f"arg_max(label, row(judge = 'labeller', confidence)) FILTER (dimension = '{name}') AS {name}"
+            for name in LABELS[:-1]
+        )
+        admitted = con.sql(
+            f"""
+            SELECT c.*, l.* EXCLUDE (record_id), j.instruction_language AS language
+            FROM conversations AS c
+            JOIN (SELECT record_id FROM decisions WHERE policy = ? AND status = 'kept') AS d USING (record_id)
+            ANTI JOIN (SELECT record_id FROM admitted) AS a USING (record_id)
+            LEFT JOIN (SELECT record_id, {labels} FROM labels GROUP BY record_id) AS l USING (record_id)
+            LEFT JOIN (SELECT record_id, min(instruction_language) AS instruction_language
+                       FROM language GROUP BY record_id) AS j USING (record_id)
+            ORDER BY c.record_id
+            """,
+            params=[settings.section],
+        )
+        batches = admitted.to_arrow_reader(SHARD_ROWS)
+        yield from _rechunked((pl.DataFrame(pl.from_arrow(b)) for b in batches), settings.shard_rows)
+
+
+def _rechunked(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows in the same order, in frames of exactly ``rows`` and a shorter last one.
+
+    DuckDB's batches end where its row groups do, which must not decide how shards are cut.
+    """
+    rest = pl.DataFrame(schema=ADMITTED)
+    for frame in frames:
+        rest = pl.concat([rest, frame.select(ADMITTED.names()).cast(ADMITTED)])
+        while rest.height >= rows:
+            yield rest.head(rows)
+            rest = rest.slice(rows)
+    if rest.height:
+        yield rest
+
+
+def _section_hash(settings: DecideSettings | AdmitSettings, context: Context) -> Iterable[str]:
+    return (context.policy.hash(settings.section),)
+
+
+DECIDE = GlobalStage(
+    name="decide",
+    table="decisions",
+    columns=DECISIONS,
+    version=1,
+    settings=DecideSettings,
+    run=run_decide,
+    uses=_section_hash,
+)
+
+ADMIT = GlobalStage(
+    name="admit", table="admitted", columns=ADMITTED, version=1, settings=AdmitSettings, run=run_admit
+)

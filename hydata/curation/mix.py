@@ -1,0 +1,64 @@
+"""The mix: which of the kept conversations are trained on, balanced to the taxonomy's target shares.
+
+A global stage over the final decisions. Every kept record gets a row; ``weight`` 0 means that
+the policy kept it and balancing left it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import polars as pl
+from pydantic import Field
+
+from hydata.curation.balance import balance
+from hydata.schema import MIXES
+from hydata.stage import Context, GlobalStage, Settings
+from hydata.warehouse import create_view
+
+
+class MixSettings(Settings):
+    """``dimension`` is the one whose shares are balanced; ``size`` the rows wanted at most (None: as many
+    as the shares allow); ``max_over`` by what factor a label may exceed its share."""
+
+    name: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    dimension: str = "domain"
+    size: int | None = Field(default=None, ge=1)
+    max_over: float = Field(default=2.0, ge=1)
+
+
+def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Context) -> Iterator[pl.DataFrame]:
+    """One frame of ``MIXES``: all records the final policy keeps, in the order of their ids."""
+    with duckdb.connect() as con:
+        for table, schema in context.schemas.items():
+            create_view(con, table, schema, tables.get(table, []))
+        kept = con.execute(
+            """
+            SELECT d.record_id, l.label, coalesce(-c.tier, 0)::DOUBLE AS score
+            FROM decisions AS d
+            LEFT JOIN (SELECT record_id, arg_max(label, confidence) AS label FROM labels
+                       WHERE dimension = ? GROUP BY record_id) AS l USING (record_id)
+            LEFT JOIN (SELECT record_id, avg(tier) AS tier FROM critiques GROUP BY record_id) AS c
+                      USING (record_id)
+            WHERE d.status = 'kept' ORDER BY d.record_id
+            """,
+            [settings.dimension],
+        ).pl()
+    shares = {label.id: label.target_share for label in context.taxonomy.dimension(settings.dimension).labels}
+    balanced = balance(kept, shares, settings.size, settings.max_over, context.seed)
+    yield balanced.select(
+        mix=pl.lit(settings.name),
+        record_id="record_id",
+        weight=pl.when("keep").then("weight").otherwise(0.0),
+    ).cast(MIXES)  # type: ignore[arg-type]
+
+
+def _uses(settings: MixSettings, context: Context) -> Iterable[str]:
+    return (context.taxonomy.hash,)
+
+
+STAGE = GlobalStage(
+    name="mix", table="mixes", columns=MIXES, version=1, settings=MixSettings, run=run, uses=_uses
+)

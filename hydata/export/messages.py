@@ -1,0 +1,132 @@
+"""A mix as messages-JSONL, the form the Hunyuan-Large trainer reads.
+
+One JSON object a line, ``{"messages": [{"role": "system", ...}, {"role": "user", ...}, ...]}``, UTF-8 with
+non-ASCII characters as they are. A conversation without a system message gets the default one. Rows come
+in the order of record ids, which are hashes: shuffled, and the same every time. What the trainer could not
+read is dropped with a reason and listed beside the file, never repaired:
+
+* ``control_token``: a message holds one of the trainer's own tokens, by which it finds its loss mask;
+* ``tool_calls``: the form has no place for calls of tools;
+* ``malformed``: not user and assistant in turn up to an assistant's answer, or an empty turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from hydata.errors import WarehouseError
+from hydata.export.provenance import Provenance
+from hydata.schema import CONTROL_TOKENS, DEFAULT_SYSTEM_PROMPT
+from hydata.warehouse import write_atomic, write_frame
+
+BATCH_ROWS = 20_000
+
+_ROWS = """
+    WITH mixed AS (
+        SELECT c.record_id, c.tools, c.messages,
+               list_filter(c.messages, lambda m: m.role <> 'system') AS turns
+        FROM mixes JOIN conversations AS c USING (record_id)
+        WHERE mixes.mix = $mix AND mixes.weight > 0
+    )
+    SELECT record_id,
+           CASE WHEN len(list_filter(messages, lambda m: len(list_filter($tokens::VARCHAR[],
+                         lambda t: contains(coalesce(m.content, ''), t))) > 0)) > 0 THEN 'control_token'
+                WHEN tools IS NOT NULL OR len(list_filter(messages, lambda m:
+                         m.role = 'tool' OR len(m.tool_calls) > 0)) > 0 THEN 'tool_calls'
+                WHEN len(turns) = 0 OR len(turns) % 2 = 1
+                     OR len(messages) - len(turns) > 1
+                     OR len(list_filter(messages[2:], lambda m: m.role = 'system')) > 0
+                     OR len(list_filter(messages, lambda m: trim(coalesce(m.content, '')) = '')) > 0
+                     OR len(list_filter(turns, lambda m, i:
+                         m.role <> (CASE WHEN i % 2 = 1 THEN 'user' ELSE 'assistant' END))) > 0
+                     THEN 'malformed' END AS reason,
+           list_concat(CASE WHEN messages[1].role = 'system' THEN []
+                            ELSE [{'role': 'system', 'content': $system}] END,
+                       list_transform(messages, lambda m: {'role': m.role, 'content': m.content})) AS messages
+    FROM mixed ORDER BY record_id
+"""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an exported file holds and where it came from. ``tokens`` counts all messages;
+    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason."""
+
+    file: str
+    mix: str
+    rows: int
+    tokens: int
+    tokenizer: str
+    bytes: int
+    sha256: str
+    dropped: Mapping[str, int]
+    recipe: str
+    recipe_sha256: str
+    git_revision: str | None
+
+
+def estimated_tokens(text: pl.Expr) -> pl.Expr:
+    """Tokens of a text without a tokenizer: 0.6 per CJK character and 0.25 per other character, the
+    usual yields of BPE vocabularies made for both languages; within some 20% on ordinary text."""
+    cjk = text.str.count_matches(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
+    return cjk * 0.6 + (text.str.len_chars() - cjk) * 0.25
+
+
+def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
+    """Write a mix to ``path`` (``*.jsonl``), its manifest to ``*.manifest.json`` and the dropped rows
+    (``record_id``, ``reason``) to ``*.dropped.parquet``, each atomically, the data file last but one.
+
+    ``con`` has the views ``mixes`` and ``conversations``.
+
+    Raises:
+        WarehouseError: there is no such mix.
+    """
+    names = [row[0] for row in con.execute("SELECT DISTINCT mix FROM mixes ORDER BY mix").fetchall()]
+    if mix not in names:
+        raise WarehouseError(
+            f"no mix {mix!r} here; mixes: {', '.join(names) or 'none yet, run a recipe first'}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    rows, tokens, digest = 0, 0.0, hashlib.sha256()
+    dropped: list[pl.DataFrame] = []
+    parameters = {"mix": mix, "tokens": list(CONTROL_TOKENS), "system": DEFAULT_SYSTEM_PROMPT}
+    with aside.open("wb") as out:
+        for batch in con.sql(_ROWS, params=parameters).to_arrow_reader(BATCH_ROWS):
+            frame = pl.DataFrame(pl.from_arrow(batch))
+            dropped.append(frame.filter(pl.col("reason").is_not_null()).select("record_id", "reason"))
+            kept = frame.filter(pl.col("reason").is_null()).select("messages")
+            data = kept.write_ndjson().encode() if kept.height else b""
+            contents = kept["messages"].explode().struct.field("content")
+            tokens += float(kept.select(pl.lit(contents).pipe(estimated_tokens).sum()).item() or 0)
+            rows += kept.height
+            digest.update(data)
+            out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+        size = out.tell()
+    drops = pl.concat([*dropped, pl.DataFrame(schema={"record_id": pl.String, "reason": pl.String})])
+    manifest = Manifest(
+        file=path.name,
+        mix=mix,
+        rows=rows,
+        tokens=round(tokens),
+        tokenizer="estimated",
+        bytes=size,
+        sha256=digest.hexdigest(),
+        dropped=dict(drops.group_by("reason").len().sort("reason").iter_rows()),
+        **asdict(provenance),
+    )
+    write_frame(path.with_suffix(".dropped.parquet"), drops)
+    aside.replace(path)
+    body = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path.with_suffix(".manifest.json"), body.encode())
+    return manifest

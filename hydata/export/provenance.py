@@ -1,0 +1,59 @@
+"""Which recipe, at which revision of its repository, made what is in the warehouse.
+
+Recorded beside the head when a recipe has run, because an export may happen on another day, with
+another recipe file in its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hydata.errors import WarehouseError
+from hydata.warehouse import write_atomic
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """``recipe_sha256`` is of the recipe file; ``git_revision`` of the repository it lies in, with ``-dirty``
+    behind it if files there were changed; None outside a repository."""
+
+    recipe: str
+    recipe_sha256: str
+    git_revision: str | None
+
+
+def record_provenance(root: Path, recipe: str, file: Path) -> None:
+    """Keep the provenance of a run of the recipe in ``file``."""
+    kept = Provenance(recipe, hashlib.sha256(file.read_bytes()).hexdigest(), _git_revision(file.parent))
+    write_atomic(root / "heads" / f"{recipe}.provenance", json.dumps(asdict(kept)).encode())
+
+
+def read_provenance(root: Path, recipe: str) -> Provenance:
+    """The provenance of the recipe's last run.
+
+    Raises:
+        WarehouseError: the recipe never ran to its end.
+    """
+    path = root / "heads" / f"{recipe}.provenance"
+    if not path.exists():
+        raise WarehouseError(f"{path}: missing; run recipe {recipe} again to record it")
+    return Provenance(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _git_revision(folder: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,253 @@
+"""Measures become decisions: thresholds in one TOML file, applied as one SQL query.
+
+A policy has *sections*: one for each gate before an expensive step, and ``final``. A section names the
+judges whose verdict it ``requires`` and a list of ``drop`` conditions, each a reason with a
+threshold on one measure:
+
+    [final]
+    requires = ["rules", "critiques"]
+
+    [final.drop]
+    too_short  = { measure = "rules.response_characters", below = 20 }
+    low_tier   = { measure = "critiques.tier", above = 3 }
+    truncated  = { measure = "rules.cut_by_length", equals = true }
+
+A record is *dropped* with every reason that holds; else *undecided* if a required judge has not
+judged it; else *kept*. A measure is ``table.column``; of repeated judgements numbers are averaged and a
+flag counts if any repeat raises it. A condition on a missing or null measure does not hold.
+``labels.DIMENSION`` is a record's label in that dimension. Values are bound as SQL
+parameters; table and column names are checked against the declared schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import polars as pl
+from pydantic import Field, model_validator
+
+from hydata.errors import ConfigError
+from hydata.schema import DECISIONS, canonical_json, hash128
+from hydata.settings import read_toml
+from hydata.stage import Settings
+
+Scalar = bool | int | float | str
+
+
+class Condition(Settings):
+    """A threshold on one measure. Exactly one of ``above``, ``below``, ``equals``, ``any_of`` is set.
+
+    ``above`` and ``below`` are strict. ``languages`` limits the condition to records whose
+    instruction is in one of these languages (ISO 639-1).
+    """
+
+    measure: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$")
+    above: float | None = None
+    below: float | None = None
+    equals: bool | int | float | str | None = None
+    any_of: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Condition:
+        given = [name for name in ("above", "below", "equals", "any_of") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{self.measure}: give exactly one of above, below, equals, any_of (got {given})"
+            )
+        return self
+
+    @property
+    def table(self) -> str:
+        return self.measure.split(".")[0]
+
+    @property
+    def column(self) -> str:
+        return self.measure.split(".")[1]
+
+
+class Preference(Settings):
+    """One key of the order in which the answers to one instruction are preferred."""
+
+    measure: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$")
+    order: Literal["ascending", "descending"]
+
+
+class Section(Settings):
+    """The conditions of one gate or of the final decision.
+
+    ``answers_per_instruction`` keeps that many of the answers to one instruction, the first by
+    ``prefer``, then by record id; the others are dropped as ``not_best_answer``.
+    """
+
+    requires: tuple[str, ...] = ()
+    drop: Mapping[str, Condition] = {}
+    answers_per_instruction: int | None = Field(default=None, ge=1)
+    prefer: tuple[Preference, ...] = ()
+
+
+class Policy(Settings):
+    """A whole policy file."""
+
+    gates: Mapping[str, Section] = {}
+    final: Section
+
+    def section(self, name: str) -> Section:
+        """``final`` or ``gates.NAME``."""
+        return self.final if name == "final" else self.gates[name.removeprefix("gates.")]
+
+    def hash(self, name: str) -> str:
+        """The identity of one section."""
+        return hash128(canonical_json(self.section(name).model_dump(mode="json")))
+
+
+def load_policy(path: Path, gates: Iterable[str]) -> Policy:
+    """Read and check a policy file that must have a section for each of ``gates``.
+
+    Raises:
+        ConfigError: unreadable, an unknown key, a wrong value, a missing gate.
+    """
+    policy = read_toml(path, Policy)
+    for gate in gates:
+        if gate not in policy.gates:
+            raise ConfigError(f"{path}: no section [gates.{gate}]; add one (it may be empty)")
+    return policy
+
+
+def check_measures(
+    policy: Policy, path: Path, schemas: Mapping[str, pl.Schema], dimensions: Iterable[str]
+) -> None:
+    """Check that every table and measure a policy names exists.
+
+    Raises:
+        ConfigError: names the section, the measure and those there are.
+    """
+    dimensions = tuple(dimensions)
+    for name in ("final", *(f"gates.{gate}" for gate in policy.gates)):
+        section = policy.section(name)
+        for table in section.requires:
+            if table not in schemas:
+                raise ConfigError(
+                    f"{path}: [{name}] requires {table!r}; tables: {', '.join(sorted(schemas))}"
+                )
+        used = [c.measure for c in section.drop.values()] + [p.measure for p in section.prefer]
+        for measure in used:
+            table, column = measure.split(".")
+            columns = dimensions if table == "labels" else tuple({**schemas, **DERIVED}.get(table, ()))
+            if table not in schemas:
+                raise ConfigError(f"{path}: [{name}] measure {measure!r}: no table {table!r}")
+            if column not in columns:
+                raise ConfigError(f"{path}: [{name}] measure {measure!r}: columns are {', '.join(columns)}")
+
+
+# --- SQL ---------------------------------------------------------------------------------------------
+
+DECISION_ROWS = 1_000_000
+"""Rows of one frame of decisions: about 50 MB."""
+
+DERIVED = {"preferences": pl.Schema({"rejected": pl.Boolean})}
+"""Measures that are no judge's: ``preferences.rejected``, the record is the worse half of a pair."""
+
+
+def decide(
+    con: duckdb.DuckDBPyConnection, policy: Policy, name: str, schemas: Mapping[str, pl.Schema]
+) -> Iterator[pl.DataFrame]:
+    """Apply a section to the ``conversations`` in ``con``, beside whose view stand the judges' views.
+
+    Yields frames of ``DECISIONS`` in the order of record ids: ``status`` is kept, dropped or
+    undecided; ``reasons`` are the drop reasons, or the missing judges of an undecided record.
+    """
+    section = policy.section(name)
+    measures = sorted(
+        {c.measure for c in section.drop.values()}
+        | {p.measure for p in section.prefer}
+        | ({"language.instruction_language"} if any(c.languages for c in section.drop.values()) else set())
+    )
+    tables = sorted({m.split(".")[0] for m in measures} | set(section.requires))
+    parameters: list[object] = []
+    joins = []
+    for table in tables:
+        columns = [m.split(".")[1] for m in measures if m.split(".")[0] == table]
+        joins.append(f"LEFT JOIN ({_per_record(table, columns, schemas)}) AS {table} USING (record_id)")
+    reasons = [_condition(reason, c, parameters) for reason, c in section.drop.items()]
+    missing = []
+    for table in section.requires:
+        missing.append(f"CASE WHEN {table}.record_id IS NULL THEN ? END")
+        parameters.append(table)
+    best = ""
+    if section.answers_per_instruction is not None:
+        order = [
+            f'"{p.measure}" {"DESC" if p.order == "descending" else "ASC"} NULLS LAST' for p in section.prefer
+        ]
+        best = (
+            "CASE WHEN step = 'respond' AND row_number() OVER (PARTITION BY step, parent_ids, "
+            f"len(drops) = 0 AND len(gaps) = 0 ORDER BY {', '.join([*order, 'record_id'])}) > ? "
+            "THEN ['not_best_answer'] ELSE [] END"
+        )
+        parameters.append(section.answers_per_instruction)
+    measured = "".join(f', {m} AS "{m}"' for m in measures)
+    query = f"""
+        WITH judged AS (
+            SELECT c.record_id, c.step, c.parent_ids,
+                   list_filter([{", ".join(reasons) or "NULL"}]::VARCHAR[], lambda x: x IS NOT NULL) AS drops,
+                   list_filter([{", ".join(missing) or "NULL"}]::VARCHAR[], lambda x: x IS NOT NULL) AS gaps
+                   {measured}
+            FROM conversations AS c {" ".join(joins)}
+        ), chosen AS (
+            SELECT record_id, drops, gaps,
+                   CASE WHEN len(drops) = 0 AND len(gaps) = 0 THEN {best or "[]"} ELSE [] END AS worse
+            FROM judged
+        )
+        SELECT record_id,
+               CASE WHEN len(drops) + len(worse) > 0 THEN 'dropped'
+                    WHEN len(gaps) > 0 THEN 'undecided' ELSE 'kept' END AS status,
+               CASE WHEN len(drops) > 0 THEN drops WHEN len(gaps) > 0 THEN gaps ELSE worse END AS reasons
+        FROM chosen ORDER BY record_id
+        """
+    for batch in con.sql(query, params=parameters).to_arrow_reader(DECISION_ROWS):
+        decided = pl.DataFrame(pl.from_arrow(batch)).with_columns(policy=pl.lit(name))
+        yield decided.select(DECISIONS.names()).cast(DECISIONS)
+
+
+def _per_record(table: str, columns: list[str], schemas: Mapping[str, pl.Schema]) -> str:
+    """One row per record of a judge's table: numbers averaged, flags or-ed over its repeats."""
+    if table == "preferences":
+        return "SELECT DISTINCT rejected_id AS record_id, true AS rejected FROM preferences"
+    if table == "labels":
+        # a model's own label goes before the classifier's, which generalises it
+        picks = [
+            f"arg_max(label, row(judge = 'labeller', confidence)) FILTER (dimension = '{c}') AS {c}"
+            for c in columns
+        ]
+    else:
+        picks = []
+        for column in columns:
+            dtype = schemas[table][column]
+            function = "bool_or" if dtype == pl.Boolean else "avg" if dtype.is_numeric() else "min"
+            picks.append(f"{function}({column}) AS {column}")
+    return f"SELECT {', '.join(['record_id', *picks])} FROM {table} GROUP BY record_id"
+
+
+def _condition(reason: str, condition: Condition, parameters: list[object]) -> str:
+    """A SQL expression that is the reason where the condition holds, else NULL; fills ``parameters``."""
+    tests = []
+    if condition.above is not None:
+        tests.append(f"{condition.measure} > ?")
+        parameters.append(condition.above)
+    elif condition.below is not None:
+        tests.append(f"{condition.measure} < ?")
+        parameters.append(condition.below)
+    elif condition.equals is not None:
+        tests.append(f"{condition.measure} = ?")
+        parameters.append(condition.equals)
+    else:
+        tests.append(f"list_contains(?, {condition.measure})")
+        parameters.append(list(condition.any_of or ()))
+    if condition.languages is not None:
+        tests.append("list_contains(?, language.instruction_language)")
+        parameters.append(list(condition.languages))
+    parameters.append(reason)
+    return f"CASE WHEN {' AND '.join(tests)} THEN ? END"

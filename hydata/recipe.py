@@ -1,0 +1,241 @@
+"""A recipe: which files, which settings; and the plan, the ordered list of what a run does.
+
+A recipe is a TOML file. Its keys name the other files (paths are relative to the recipe), its tables
+hold each stage's settings. ``plan`` is the whole pipeline in reading order; the command line and the
+Prefect flows run exactly this list. A node reads the current shards of earlier nodes; the same
+stage may stand at several nodes, so that gates judge instructions before money is spent on
+them and the final policy judges the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from pydantic import Field
+
+from hydata import ingest
+from hydata.curation import classifier, decisions, dedup, language, mix, rules
+from hydata.curation.classifier import ClassifierSettings
+from hydata.curation.dedup import DuplicatesSettings
+from hydata.curation.language import LanguageSettings
+from hydata.curation.mix import MixSettings
+from hydata.curation.rules import RulesSettings
+from hydata.ingest import IngestSettings
+from hydata.models import Models, ModelsConfig, load_models
+from hydata.policy import check_measures, load_policy
+from hydata.prompts import load_prompts
+from hydata.settings import read_toml
+from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
+from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis.agreement import AgreementSettings
+from hydata.synthesis.critique import CritiqueSettings
+from hydata.synthesis.evolve import EvolveSettings
+from hydata.synthesis.generate import GenerateSettings
+from hydata.synthesis.label import LabelSettings
+from hydata.synthesis.respond import RespondSettings
+from hydata.synthesis.self_instruct import SelfInstructSettings
+from hydata.taxonomy import load_taxonomy
+
+GATES = ("evolve", "respond")
+
+
+class Recipe(Settings):
+    """A checked recipe. ``name`` names its head in the warehouse; ``seed`` makes every draw anew;
+    ``file`` is where it was read from."""
+
+    name: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    seed: int = 0
+    file: Path = Path("recipe.toml")
+    models: Path = Path("models.toml")
+    policy: Path = Path("policy.toml")
+    prompts: Path = Path("prompts")
+    taxonomy: Path = Path("taxonomy")
+    ingest: IngestSettings = IngestSettings()
+    generate: GenerateSettings = GenerateSettings()
+    label: LabelSettings = LabelSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    evolve: EvolveSettings = EvolveSettings()
+    self_instruct: SelfInstructSettings = SelfInstructSettings()
+    respond: RespondSettings = RespondSettings()
+    critique: CritiqueSettings = CritiqueSettings()
+    agreement: AgreementSettings = AgreementSettings()
+    rules: RulesSettings = RulesSettings()
+    language: LanguageSettings = LanguageSettings()
+    duplicates: DuplicatesSettings = DuplicatesSettings()
+    mix: MixSettings = MixSettings()
+
+    def beside(self, path: Path) -> Path:
+        """A path of the recipe, relative to the recipe's own folder."""
+        return self.file.parent / path
+
+    def models_config(self) -> ModelsConfig:
+        """The checked models file."""
+        return load_models(self.beside(self.models))
+
+
+def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
+    """The recipe at ``path``; ``seeds`` are further files and folders to ingest.
+
+    Paths under ``[ingest]`` are relative to the working directory, like those of the command line.
+
+    Raises:
+        ConfigError: names the file, the key and the remedy.
+    """
+    recipe = read_toml(path, Recipe)
+    paths = recipe.ingest.model_copy(update={"paths": (*recipe.ingest.paths, *seeds)})
+    return recipe.model_copy(update={"file": path, "ingest": paths})
+
+
+@dataclass(frozen=True)
+class Node:
+    """One entry of the plan. ``stage`` is None for ingest, which reads files.
+
+    ``reads`` maps a table to the nodes whose shards of it are the input. What a node ``remembers`` is
+    input as well but asks for no new work by itself: its own or a later node's earlier output. A
+    node that ``appends`` keeps its earlier results current beside the new ones.
+    """
+
+    id: str
+    stage: Stage | None
+    settings: Settings
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    remembers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    appends: bool = False
+
+
+def plan(recipe: Recipe) -> tuple[Node, ...]:
+    """The pipeline: every node after those it reads."""
+    generated = ("generate",)
+    evolved = ("evolve", "self_instruct")
+    answered = ("respond", "ingest")
+    return (
+        Node("ingest", None, recipe.ingest),
+        # step 1: instructions from seeds; what they are, what is wrong with them, which are new
+        Node("generate", generate.STAGE, recipe.generate, {"documents": ("ingest",)}),
+        *_measures(recipe, "generated", generated),
+        Node("label", label.STAGE, recipe.label, {"conversations": generated}),
+        Node(
+            "train", classifier.TRAIN, recipe.classifier, {"labels": ("label",), "conversations": generated}
+        ),
+        _classify(recipe, "generated", generated),
+        *_gate(recipe, "evolve", "generated", generated),
+        # step 2: clearer, harder, and more of what is rare
+        Node("evolve", evolve.STAGE, recipe.evolve, {"admitted": ("admit/evolve",)}),
+        Node("self_instruct", self_instruct.STAGE, recipe.self_instruct, {"admitted": ("admit/evolve",)}),
+        *_measures(recipe, "evolved", evolved),
+        _classify(recipe, "evolved", evolved),
+        *_gate(recipe, "respond", "instructions", (*generated, *evolved)),
+        # step 3: answers of several models, several samples each
+        Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
+        # step 4: judged together with the conversations of existing sets
+        *_measures(recipe, "answered", answered),
+        _classify(recipe, "answered", answered),
+        Node("critique", critique.STAGE, recipe.critique, {"conversations": answered}),
+        Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": ("respond",)}),
+        _duplicates(recipe, "conversations", answered, ()),
+        Node(
+            "decide/final",
+            decisions.DECIDE,
+            decisions.DecideSettings(section="final"),
+            {
+                "conversations": answered,
+                "rules": ("rules/answered",),
+                "language": ("language/answered",),
+                "labels": ("classify/answered",),
+                "critiques": ("critique",),
+                "agreement": ("agreement",),
+                "duplicates": ("duplicates/conversations",),
+                "preferences": ("ingest",),
+            },
+        ),
+        Node(
+            "mix",
+            mix.STAGE,
+            recipe.mix,
+            {"decisions": ("decide/final",), "labels": ("classify/answered",), "critiques": ("critique",)},
+        ),
+    )
+
+
+def _measures(recipe: Recipe, what: str, of: tuple[str, ...]) -> tuple[Node, Node]:
+    return (
+        Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
+        Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
+    )
+
+
+def _classify(recipe: Recipe, what: str, of: tuple[str, ...]) -> Node:
+    return Node(f"classify/{what}", classifier.STAGE, recipe.classifier, {"conversations": of})
+
+
+def _duplicates(recipe: Recipe, what: str, of: tuple[str, ...], admitted: tuple[str, ...]) -> Node:
+    scope = "conversation" if what == "conversations" else "instruction"
+    settings = recipe.duplicates.model_copy(update={"scope": scope})
+    stage = dedup.stage(f"duplicates_{what}")
+    return Node(f"duplicates/{what}", stage, settings, {"conversations": of}, {"admitted": admitted})
+
+
+def _gate(recipe: Recipe, name: str, what: str, of: tuple[str, ...]) -> tuple[Node, Node, Node]:
+    """Duplicates of the instructions so far, the policy's section, the newly admitted records."""
+    judged = tuple(part for part in ("generated", "evolved") if what == "instructions" or part == what)
+    measured = {
+        "language": tuple(f"language/{part}" for part in judged),
+        "labels": ("label", *(f"classify/{part}" for part in judged)),
+    }
+    section = f"gates.{name}"
+    return (
+        _duplicates(recipe, what, of, (f"admit/{name}",)),
+        Node(
+            f"decide/{name}",
+            decisions.DECIDE,
+            decisions.DecideSettings(section=section),
+            {
+                "conversations": of,
+                "rules": tuple(f"rules/{part}" for part in judged),
+                "duplicates": (f"duplicates/{what}",),
+                **measured,
+            },
+        ),
+        Node(
+            f"admit/{name}",
+            decisions.ADMIT,
+            decisions.AdmitSettings(section=section),
+            {"conversations": of, "decisions": (f"decide/{name}",), **measured},
+            {"admitted": (f"admit/{name}",)},
+            appends=True,
+        ),
+    )
+
+
+def table_schemas() -> dict[str, pl.Schema]:
+    """The columns of every table of the warehouse."""
+    schemas = dict(ingest.TABLES)
+    for node in plan(Recipe()):
+        if isinstance(node.stage, MapStage | GlobalStage):
+            schemas.setdefault(node.stage.table, node.stage.columns)
+    return schemas
+
+
+def load_context(recipe: Recipe, models: Models) -> Context:
+    """Everything the stages use, loaded and checked before any work starts.
+
+    Raises:
+        ConfigError: a prompt, the taxonomy or the policy is wrong.
+    """
+    taxonomy = load_taxonomy(recipe.beside(recipe.taxonomy))
+    policy_file = recipe.beside(recipe.policy)
+    policy = load_policy(policy_file, GATES)
+    schemas = table_schemas()
+    check_measures(policy, policy_file, schemas, taxonomy.names)
+    return Context(
+        seed=recipe.seed,
+        prompts=load_prompts(recipe.beside(recipe.prompts)),
+        taxonomy=taxonomy,
+        policy=policy,
+        models=models,
+        artefacts={},
+        schemas=schemas,
+    )

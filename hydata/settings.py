@@ -1,0 +1,52 @@
+"""Reading the user's TOML files into frozen, checked settings.
+
+One function turns a file into a ``Settings`` object, and every mistake in it into a ``ConfigError``
+that names the file, the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from hydata.errors import ConfigError
+from hydata.stage import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+def read_toml(path: Path, model: type[S]) -> S:
+    """The file at ``path`` as a ``model``.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a key or value is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; `hydata init` writes one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable ({error})") from error
+    try:
+        return model.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error in one line: each wrong key, the value seen, what was expected."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(file)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}; remove it or check its spelling")
+        elif problem["type"] == "missing":
+            lines.append(f"missing key {key!r}; add it")
+        else:
+            lines.append(f"{key} = {problem.get('input')!r}: {problem['msg']}")
+    return "; ".join(lines)
