@@ -91,7 +91,8 @@ def _keys(row: IntArray, hashes: UInt64Array) -> UInt64Array:
 
 
 def _divide(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    share: FloatArray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return share
 
 
 def _with_nulls(values: FloatArray, null: pl.Series) -> pl.Series:
