@@ -82,4 +82,5 @@ def mix(values: UInt64Array) -> UInt64Array:
     values = values * np.uint64(0xFF51AFD7ED558CCD)
     values = values ^ (values >> np.uint64(33))
     values = values * np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))
+    mixed: UInt64Array = values ^ (values >> np.uint64(33))
+    return mixed
