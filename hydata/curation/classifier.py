@@ -1,0 +1,257 @@
+"""The label classifier: fastText learns the taxonomy's labels from those a model gave to a few records.
+
+One supervised fastText model (Joulin et al. 2017) a dimension, trained in one thread with a fixed seed, so
+that the same labels give the same bytes. All of them lie in one artefact, an uncompressed zip whose
+name carries the hash of its content:
+
+    labels-<12 hex digits>.zip
+        classifier.json      settings, and per dimension its labels and how many records carried them
+        <dimension>.bin      fastText's model; absent where there was too little to learn from
+
+A dimension with fewer than two labels, or fewer labelled records than ``min_records``, has no model: its
+majority label is predicted for every record, with that label's share as confidence. The same goes for a text
+without words. So the policy sees a low confidence instead of an invented one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+import fasttext
+import polars as pl
+from pydantic import Field
+
+from hydata.curation.words import words
+from hydata.errors import ConfigError, WarehouseError
+from hydata.schema import JUDGEMENT_KEY, Output, canonical_json, instruction_text, judgements_frame
+from hydata.stage import Context, MapStage, Settings
+
+__all__ = ["ARTEFACT", "COLUMNS", "STAGE", "ClassifySettings", "TrainSettings", "classify", "train"]
+
+JUDGE = "classifier"
+TEACHER = "labeller"
+VERSION = 1
+ARTEFACT = "labels"
+"""The name under which ``Context.artefacts`` holds the trained file."""
+
+COLUMNS = pl.Schema(
+    {**JUDGEMENT_KEY, "dimension": pl.String(), "label": pl.String(), "confidence": pl.Float32()}
+)
+
+MAX_WORDS = 512
+"""Words of an instruction that are looked at; what it is about shows in its beginning."""
+
+_PREFIX = "__label__"
+_BUCKETS = 50_000
+_WRITTEN = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: the time of training is not content
+
+_load_lock = Lock()
+
+
+class TrainSettings(Settings):
+    """``min_records`` labelled records give a dimension a model. The rest is fastText's: runs of up to
+    ``word_ngrams`` words count, vectors have ``dimensions`` numbers, ``epochs`` passes are made."""
+
+    min_records: int = Field(default=20, ge=2)
+    word_ngrams: int = Field(default=2, ge=1, le=5)
+    dimensions: int = Field(default=32, ge=2)
+    epochs: int = Field(default=25, ge=1)
+    learning_rate: float = Field(default=0.5, gt=0)
+    seed: int = 0
+
+
+class ClassifySettings(Settings):
+    """Nothing to set: the artefact says everything."""
+
+
+class _Dimension(Settings):
+    """``counts``: label -> labelled records that carry it; ``model``: whether the artefact has one."""
+
+    counts: dict[str, int]
+    model: bool
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        label = min(self.counts, key=lambda name: (-self.counts[name], name))
+        return label, self.counts[label] / sum(self.counts.values())
+
+
+class _Manifest(Settings):
+    version: int
+    settings: TrainSettings
+    dimensions: dict[str, _Dimension]
+
+
+@dataclass(frozen=True)
+class _Classifier:
+    manifest: _Manifest
+    models: dict[str, fasttext.FastText._FastText]
+
+
+def train(
+    labels: Sequence[Path], conversations: Sequence[Path], settings: TrainSettings, out_folder: Path
+) -> Path:
+    """Train on the labels of judge "labeller" and return the artefact's path in ``out_folder``.
+
+    ``labels`` are shards with the columns of ``COLUMNS``, ``conversations`` shards of ``CONVERSATIONS``.
+    Labels of a record that is not among the conversations are left out; a record labelled several
+    times counts as often. Raises ConfigError if no label is left to learn from.
+    """
+    taught = _labelled(labels, conversations)
+    if taught.is_empty():
+        raise ConfigError(
+            f"no label of judge {TEACHER!r} belongs to a given conversation ({len(labels)} label shards, "
+            f"{len(conversations)} conversation shards): run the labelling step first"
+        )
+    dimensions, models = {}, {}
+    for (name,), rows in taught.group_by("dimension", maintain_order=True):
+        counts = dict(rows.group_by("label").len().sort("label").iter_rows())
+        enough = len(counts) > 1 and rows.height >= settings.min_records
+        dimensions[str(name)] = _Dimension(counts=counts, model=enough)
+        if enough:
+            models[f"{name}.bin"] = _fit(rows, settings)
+    manifest = _Manifest(version=VERSION, settings=settings, dimensions=dimensions)
+    return _store({"classifier.json": canonical_json(manifest.model_dump()).encode(), **models}, out_folder)
+
+
+def classify(conversations: pl.DataFrame, artefact: Path) -> pl.DataFrame:
+    """``record_id``, ``dimension``, ``label``, ``confidence`` (0 to 1): one row per record and dimension."""
+    with _load_lock:
+        classifier = _load(artefact)
+    texts = conversations.select("record_id", text=_tokens())
+    wordless = texts["text"] == ""
+    frames = []
+    for name, dimension in sorted(classifier.manifest.dimensions.items()):
+        label, share = dimension.majority
+        predicted = texts.select(
+            "record_id", dimension=pl.lit(name), label=pl.lit(label), confidence=pl.lit(share)
+        )
+        if model := classifier.models.get(name):
+            labels, confidences = model.predict(texts["text"].to_list()) if texts.height else ([], [])
+            learnt = pl.DataFrame(
+                {
+                    "label": pl.Series([found[0] for found in labels], dtype=pl.String).str.strip_prefix(
+                        _PREFIX
+                    ),
+                    "confidence": pl.Series([float(found[0]) for found in confidences], dtype=pl.Float64),
+                }
+            )
+            predicted = predicted.with_columns(
+                pl.when(wordless).then(column).otherwise(learnt[column]).alias(column)
+                for column in ("label", "confidence")
+            )
+        frames.append(predicted.with_columns(pl.col("confidence").cast(pl.Float32).clip(0, 1)))
+    return pl.concat(frames)
+
+
+async def run(conversations: pl.DataFrame, settings: ClassifySettings, context: Context) -> Output:
+    """One row per record and dimension in ``COLUMNS``; nothing is rejected."""
+    artefact = _artefact(context)
+    found = classify(conversations, artefact)
+    judged = judgements_frame(found["record_id"], JUDGE, artefact.stem)
+    return Output(pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS))
+
+
+def _artefact(context: Context) -> Path:
+    if ARTEFACT not in context.artefacts:
+        raise WarehouseError(
+            f"no trained artefact {ARTEFACT!r}: train the label classifier before this stage"
+        )
+    return context.artefacts[ARTEFACT]
+
+
+def _uses(settings: ClassifySettings, context: Context) -> Iterable[str]:
+    return (_artefact(context).stem,)
+
+
+def _tokens() -> pl.Expr:
+    """The instruction as fastText wants it: one line of lower-case words between spaces, Chinese
+    characters each a word."""
+    return words(instruction_text().str.to_lowercase()).list.head(MAX_WORDS).list.join(" ")
+
+
+def _labelled(labels: Sequence[Path], conversations: Sequence[Path]) -> pl.DataFrame:
+    """``dimension``, ``label`` and ``text`` of every label that has its conversation, in a fixed order."""
+    wanted = [
+        pl.scan_parquet(path)
+        .filter(pl.col("judge") == TEACHER, pl.col("label").is_not_null())
+        .select("record_id", "version", "repeat", "dimension", "label")
+        for path in labels
+    ]
+    texts = [pl.scan_parquet(path).select("record_id", text=_tokens()) for path in conversations]
+    if not wanted or not texts:
+        return pl.DataFrame()
+    return (
+        pl.concat(wanted)
+        .join(pl.concat(texts).unique("record_id", keep="any"), on="record_id")
+        .filter(pl.col("text") != "")
+        .sort("dimension", "record_id", "version", "repeat", "label")
+        .collect()
+    )
+
+
+def _fit(rows: pl.DataFrame, settings: TrainSettings) -> bytes:
+    """fastText's model file after training on ``label`` and ``text``."""
+    with tempfile.TemporaryDirectory() as folder:
+        examples, model = Path(folder, "examples.txt"), Path(folder, "model.bin")
+        lines = rows.select(pl.concat_str(pl.lit(_PREFIX), "label", pl.lit(" "), "text")).to_series()
+        examples.write_text("\n".join(lines) + "\n", "utf-8")
+        fasttext.train_supervised(
+            str(examples),
+            lr=settings.learning_rate,
+            dim=settings.dimensions,
+            epoch=settings.epochs,
+            wordNgrams=settings.word_ngrams,
+            bucket=_BUCKETS,
+            seed=settings.seed,
+            thread=1,  # several threads race for the weights, and no two runs agree
+            verbose=0,
+        ).save_model(str(model))
+        return model.read_bytes()
+
+
+def _store(files: dict[str, bytes], folder: Path) -> Path:
+    """Write the files as one zip named by the hash of its bytes, by way of a temporary name."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
+        for name, content in files.items():
+            out.writestr(zipfile.ZipInfo(name, _WRITTEN), content)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{ARTEFACT}-{hashlib.blake2b(archive.getvalue(), digest_size=6).hexdigest()}.zip"
+    aside = path.with_suffix(".tmp")
+    aside.write_bytes(archive.getvalue())
+    aside.replace(path)
+    return path
+
+
+@lru_cache(maxsize=4)
+def _load(artefact: Path) -> _Classifier:
+    """The manifest and the models of an artefact; fastText reads files only, so they are unpacked for it."""
+    with zipfile.ZipFile(artefact) as archive, tempfile.TemporaryDirectory() as folder:
+        manifest = _Manifest.model_validate(json.loads(archive.read("classifier.json")))
+        models = {
+            name: fasttext.load_model(archive.extract(f"{name}.bin", folder))
+            for name, dimension in manifest.dimensions.items()
+            if dimension.model
+        }
+    return _Classifier(manifest, models)
+
+
+STAGE = MapStage(
+    name="classify",
+    table="labels",
+    columns=COLUMNS,
+    version=VERSION,
+    settings=ClassifySettings,
+    run=run,
+    uses=_uses,
+)
