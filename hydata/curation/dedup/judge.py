@@ -161,7 +161,7 @@ def stage(name: str) -> GlobalStage:
         found = find_duplicates(frames, ids, settings.threshold)
         judged = judgements_frame(found["record_id"], name, str(VERSION))
         table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS)
-        yield from table.iter_slices(PART_ROWS)
+        yield from table.iter_slices(PART_ROWS) if table.height else [table]
 
     return GlobalStage(
         name=name,

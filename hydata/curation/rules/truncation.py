@@ -17,7 +17,8 @@ _FENCE = r"(?m)^[ \t]*(?:```|~~~)"
 # "1)" at a line's start closes what nothing opened, ":(" opens what nothing closes.
 _NO_BRACKET = r"(?m)^\s*\w{1,3}[)）]|[:;=]['-]?[(\[{]"
 
-_LIST_LINE = r"^\s*(?:[-*+•·#|>–]|\p{N}{1,3}[.)、．）]|[（(]?\w[)）])"
+_NO_PROSE = r"^\s*(?:[-*+•·#|>–]|\p{N}{1,3}[.)、．）]|[（(]?\w[)）])|#\w+\s*$|[{};=<>]"
+_SENTENCE_END = r"[\p{L})”\"][.!?]\s|[。！？]"
 _CLOSERS = "\"'”’»)）]】」』》*_`~ \t"
 _PROSE_WORDS = 8
 """A last line of fewer words may be a title, a name or an item; of these many it is a sentence."""
@@ -37,10 +38,12 @@ def ends_dangling(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Boolean, "response")
 def ends_in_mid_sentence(text: pl.Expr) -> pl.Expr:
-    """The last line is prose (no list item, at least 8 words) and ends in a letter or digit (after C4)."""
+    """Ends in a letter or digit, though it is prose (after C4): sentences end before, and the last line
+    has at least 8 words and is neither a list item nor closed by a hashtag."""
     last = text.str.strip_chars_end().str.extract(r"([^\n]*)\z")
-    prose = (word_count(last) >= _PROSE_WORDS) & ~last.str.contains(_LIST_LINE)
-    return prose & last.str.strip_chars_end(_CLOSERS).str.contains(r"[\p{L}\p{N}]\z")
+    prose = (word_count(last) >= _PROSE_WORDS) & ~last.str.contains(_NO_PROSE)
+    open_end = last.str.strip_chars_end(_CLOSERS).str.contains(r"[\p{L}\p{N}]\z")
+    return prose & open_end & text.str.contains(_SENTENCE_END)
 
 
 @measure(pl.Boolean, "instruction", "response")
@@ -65,8 +68,9 @@ def unclosed_brackets(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Boolean, "response")
 def unclosed_quotes(text: pl.Expr) -> pl.Expr:
-    """An odd number of straight double quotes (5" is inches), or “ 「 『 《 without its other half."""
-    odd = text.str.count_matches(r'(?:^|[^\p{N}\\])"') % 2 == 1
+    """An odd number of straight double quotes (those behind a backslash apart), or “ 「 『 《 without its
+    other half."""
+    odd = (text.str.count_matches('"', literal=True) + text.str.count_matches('\\"', literal=True)) % 2 == 1
     pairs = [
         text.str.count_matches(opening, literal=True) > text.str.count_matches(closing, literal=True)
         for opening, closing in ("“”", "「」", "『』", "《》")
