@@ -68,8 +68,10 @@ class Models:
         self._transports: dict[str, asyncio.Task[Transport]] = {}
         self._flights: dict[str, Flight] = {}
         self._open = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._journal = Journal(self._journal_path)
         self._open.callback(self._journal.close)
         return self
@@ -140,9 +142,15 @@ class Models:
         raise TerminalModelError("unparseable", f"{_first(problem)}: {reply.text}")
 
     async def _complete(self, model: Model, call: Call) -> Reply:
+        self.stats.calls += 1
+        try:
+            return await self._look_up_or_fetch(model, call)
+        finally:
+            self.stats.ended += 1
+
+    async def _look_up_or_fetch(self, model: Model, call: Call) -> Reply:
         journal = self._open_journal()
         key = request_hash(model, call)
-        self.stats.calls += 1
         stored = journal.find(key)
         if stored is not None:
             self.stats.cached += 1
@@ -225,6 +233,8 @@ class Models:
     def _open_journal(self) -> Journal:
         if self._journal is None:
             raise RuntimeError("Models is not open: use `async with open_models(...) as models`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("Models was opened in another event loop; its calls must come from that one")
         return self._journal
 
 

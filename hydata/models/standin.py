@@ -39,8 +39,10 @@ class Standin:
     async def start(self) -> Self:
         application = web.Application(client_max_size=64 * 2**20)
         application.router.add_post("/v1/chat/completions", self._complete)
-        # Requests still being answered at the end are nobody's any more: no time for them.
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        # Who hangs up gets no answer, and at the end nobody waits for one (0 seconds would mean for ever).
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

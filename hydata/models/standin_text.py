@@ -15,7 +15,7 @@ from typing import Any
 from hydata.schema import hash128
 
 HAN = re.compile(r"[\u4e00-\u9fff]+")
-WORD = re.compile(r"[A-Za-z][a-z]{3,}")
+WORD = re.compile(r"[A-Za-z][a-z]{4,}")
 NUMERIC = re.compile(
     r"how (many|much|far|long|old)|calculate|compute|numeric|(as|is) a number"
     r"|多少|几(个|次|天|页)|计算|求出|数值",
@@ -131,8 +131,9 @@ class Writer:
         """Three to nine sentences, as many as fit into ``room`` tokens."""
         last = [ANSWER[self._language].format(self._number())] if self._numeric is not None else []
         sentences: list[str] = []
-        for _ in range(self._random.randint(3, 9)):
-            longer = [*sentences, self._sentence(FRAMES)]
+        frames = FRAMES[self._language]
+        for frame in self._random.sample(frames, self._random.randint(3, 9)):
+            longer = [*sentences, self._filled(frame)]
             if sentences and tokens(self._join([*longer, *last])) > room:
                 break
             sentences = longer
@@ -223,7 +224,9 @@ class Writer:
         return (self._numeric or 0) + self._random.choice((0, 0, 0, 0, 0, 0, 0, 1, 2, 10))
 
     def _sentence(self, frames: dict[str, tuple[str, ...]]) -> str:
-        frame = self._random.choice(frames[self._language])
+        return self._filled(self._random.choice(frames[self._language]))
+
+    def _filled(self, frame: str) -> str:
         made = frame.format(*self._some(frame.count("{}")))
         return made[:1].upper() + made[1:]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import time
 import urllib.request
@@ -31,10 +32,12 @@ CONNECT_SECONDS = 15.0
 
 @dataclass
 class Stats:
-    """Counters of one ``Models``. ``calls`` were asked for, ``cached`` of them needed no request;
-    ``sent`` counts HTTP requests, ``retries`` those sent again; ``seconds`` sums the ones that succeeded."""
+    """Counters of one ``Models``. ``calls`` were asked for, ``ended`` of them have their outcome, ``cached``
+    needed no request; ``sent`` counts HTTP requests, ``retries`` those sent again; ``seconds`` sums the
+    ones that succeeded."""
 
     calls: int = 0
+    ended: int = 0
     cached: int = 0
     sent: int = 0
     retries: int = 0
@@ -114,7 +117,7 @@ class Transport:
             return TransientModelError(
                 f"{model.name}: no answer from {self.url} within {self.settings.timeout:g} s"
             ), None
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError) as error:
             return TransientModelError(f"{model.name}: {self.url}: {error or type(error).__name__}"), None
         if status != 200:
             return read_failure(status, self._redacted(body), model), _seconds(retry_after)
@@ -146,4 +149,4 @@ def _seconds(retry_after: str | None, now: Callable[[], float] = time.time) -> f
             seconds = parsedate_to_datetime(retry_after).timestamp() - now()
         except ValueError:
             return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -1,0 +1,146 @@
+"""models.toml: what it says, what is wrong with it, and who plays a role."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hydata.errors import ConfigError
+from hydata.models import EmbeddedEndpoint, Models, Sampling, load_models
+
+GOOD = """
+[endpoints.big]
+engine = "openai"
+url = "http://gpu-1:8000/v1"
+api_key_env = "BIG_KEY"
+concurrency = 256
+context = 32768
+
+[endpoints.practice]
+engine = "standin"
+
+[models.qwen]
+endpoint = "big"
+model = "Qwen/Qwen3-8B"
+revision = "b968826"
+
+[models.calm]
+endpoint = "practice"
+temperature = 0.2
+max_tokens = 64
+
+[models.lively]
+endpoint = "practice"
+
+[roles.responder]
+models = { qwen = 1, calm = 3 }
+
+[roles.critic]
+models = { calm = 1 }
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def put(text: str) -> Path:
+        (tmp_path / "models.toml").write_text(text)
+        return tmp_path / "models.toml"
+
+    return put
+
+
+def opened(path: Path) -> Models:
+    return Models(load_models(path), path.parent / "journal")
+
+
+def test_a_role_is_shared_by_weight_and_always_the_same_way(write):
+    models, again = opened(write(GOOD)), opened(write(GOOD))
+    chosen = [models.route("responder", f"record {i}").name for i in range(4000)]
+    assert chosen == [again.route("responder", f"record {i}").name for i in range(4000)]
+    assert Counter(chosen)["calm"] / 4000 == pytest.approx(0.75, abs=0.03)
+    assert [m.name for m in models.all("responder")] == ["qwen", "calm"]
+    qwen, calm = models.all("responder")
+    assert (qwen.identity, qwen.context) == ("Qwen/Qwen3-8B revision b968826", 32768)
+    assert calm.sampling(Sampling(max_tokens=900, seed=4)) == Sampling(temperature=0.2, max_tokens=64, seed=4)
+
+
+def test_a_roles_identity_changes_with_what_changes_rows_only(write):
+    def identity(old="", new=""):
+        assert old in GOOD
+        return opened(write(GOOD.replace(old, new))).identity("responder")
+
+    same = identity()
+    assert identity("gpu-1", "gpu-2") == same
+    assert identity("concurrency = 256", "concurrency = 8") == same
+    assert identity("BIG_KEY", "OTHER_KEY") == same
+    others = [
+        identity("calm = 3", "calm = 4"),
+        identity("b968826", "0000000"),
+        identity("Qwen3-8B", "Qwen3-4B"),
+        identity("temperature = 0.2", "temperature = 0.3"),
+        identity("max_tokens = 64\n", ""),
+    ]
+    assert len({same, *others}) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('url = "http://gpu-1:8000/v1"\n', "", "missing key 'endpoints.big.openai.url'"),
+        ("concurrency = 256", "concurrency = 0", "endpoints.big.openai.concurrency = 0"),
+        ("concurrency = 256", "gguf = 'x'", "unknown key 'endpoints.big.openai.gguf'"),
+        ('engine = "standin"', 'engine = "vlm"', "endpoints.practice.*'vlm'|'vlm'.*does not match"),
+        ('"BIG_KEY"', '"sk-12345"', "endpoints.big.openai.api_key_env"),
+        (
+            'endpoint = "big"',
+            'endpoint = "bog"',
+            "models.qwen.endpoint = 'bog': no such endpoint; there are big, practice",
+        ),
+        ('model = "Qwen/Qwen3-8B"\n', "", "models.qwen.model is missing"),
+        ("calm = 3", "colm = 3", "roles.responder.models names 'colm'.*qwen, calm, lively"),
+        ("calm = 3", "calm = 0", "roles.responder.models.calm = 0"),
+        ("[roles.critic]", "[roles.critique]", "roles.critique"),
+        ("qwen = 1, calm = 3", "", "roles.responder.models"),
+        ("[models.qwen]", "[models.qwen", "not TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_key_and_remedy(write, old, new, words):
+    assert old in GOOD
+    path = write(GOOD.replace(old, new))
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_models(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_two_equal_models_in_one_role_are_refused(write):
+    text = GOOD.replace("temperature = 0.2\nmax_tokens = 64\n", "").replace("qwen = 1", "lively = 1")
+    with pytest.raises(ConfigError, match="'lively' and 'calm' are the same model and sampling"):
+        load_models(write(text))
+
+
+def test_a_role_nobody_plays_says_what_to_add(write):
+    path = write(GOOD)
+    with pytest.raises(
+        ConfigError, match=r"models.toml: no model for the role 'evolver'; add \[roles.evolver\]"
+    ):
+        opened(path).route("evolver", "x")
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_models(tmp_path / "models.toml")
+
+
+def test_a_gguf_is_meant_from_the_models_files_folder(write, tmp_path):
+    path = write(
+        '[endpoints.e]\nengine = "embedded"\ngguf = "m.gguf"\n'
+        '[models.m]\nendpoint = "e"\n[roles.critic]\nmodels = {m = 1}\n'
+    )
+    assert load_models(path).endpoints["e"] == EmbeddedEndpoint(gguf=tmp_path / "m.gguf")
+    with pytest.raises(ConfigError, match="no such file; check the path"):
+        opened(path).identity("critic")
+    (tmp_path / "m.gguf").write_bytes(b"GGUF one")
+    one = opened(path).route("critic", "x").identity
+    (tmp_path / "m.gguf").write_bytes(b"GGUF two, longer")
+    assert one.startswith("m@sha256:")
+    assert opened(path).route("critic", "x").identity != one
