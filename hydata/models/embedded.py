@@ -74,8 +74,9 @@ async def serve(endpoint: EmbeddedEndpoint) -> AsyncIterator[str]:
 
 
 def _start(gguf: Path, slots: int, context: int) -> tuple[str, Any]:
-    # Its threads meet at a barrier many times a token and by default spin there. Next to one busy process on
-    # two cores that made 3 tokens a second of 160; waiting asleep makes 40. Read when the library is loaded.
+    # Its threads meet at a barrier many times a token and by default spin there, for whole time slices when
+    # the core is wanted by others: on two cores at load 7, under 20 tokens a second; asleep, 35 to 71. The
+    # CPU time a token costs is the same. Read when the library is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import xllamacpp  # loaded here: 100 ms and a native library that only this engine needs
 

@@ -84,8 +84,8 @@ class Transport:
             TerminalModelError: the server will never answer this call.
             ConfigError: the server will never answer any call (wrong key, address or model name).
         """
-        data = json.dumps(request_body(model, call)).encode()
         async with self._slots:
+            data = json.dumps(request_body(model, call)).encode()  # only for as many as are in flight
             attempt = 1
             while True:
                 outcome, retry_after = await self._attempt(model, call, key, data)
