@@ -99,7 +99,8 @@ def ingest(
         _print_query(con, "SELECT kind, count(*) AS documents FROM documents GROUP BY ALL ORDER BY ALL", {})
         _print_query(
             con,
-            "SELECT reason, count(*) AS rejects FROM rejects WHERE stage = 'ingest' GROUP BY ALL ORDER BY 2 DESC",
+            "SELECT reason, count(*) AS rejects FROM rejects WHERE stage = 'ingest' "
+            "GROUP BY ALL ORDER BY rejects DESC",
             {},
         )
         row = con.execute("SELECT count(*) FROM conversations WHERE step = 'dataset'").fetchone()

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from hydata import ingest
 from hydata.curation import classifier, decisions, dedup, language, mix, rules
-from hydata.curation.classifier import ClassifierSettings
+from hydata.curation.classifier import ClassifySettings, TrainSettings
 from hydata.curation.dedup import DuplicatesSettings
 from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
@@ -56,7 +56,7 @@ class Recipe(Settings):
     ingest: IngestSettings = IngestSettings()
     generate: GenerateSettings = GenerateSettings()
     label: LabelSettings = LabelSettings()
-    classifier: ClassifierSettings = ClassifierSettings()
+    classifier: TrainSettings = TrainSettings()
     evolve: EvolveSettings = EvolveSettings()
     self_instruct: SelfInstructSettings = SelfInstructSettings()
     respond: RespondSettings = RespondSettings()
@@ -116,23 +116,26 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         # step 1: instructions from seeds; what they are, what is wrong with them, which are new
         Node("generate", generate.STAGE, recipe.generate, {"documents": ("ingest",)}),
         *_measures(recipe, "generated", generated),
-        Node("label", label.STAGE, recipe.label, {"conversations": generated}),
+        Node("label", label.STAGE, recipe.label, {"conversations": (*generated, "ingest")}),
         Node(
-            "train", classifier.TRAIN, recipe.classifier, {"labels": ("label",), "conversations": generated}
+            "train",
+            classifier.TRAIN,
+            recipe.classifier,
+            {"labels": ("label",), "conversations": (*generated, "ingest")},
         ),
-        _classify(recipe, "generated", generated),
+        _classify("generated", generated),
         *_gate(recipe, "evolve", "generated", generated),
         # step 2: clearer, harder, and more of what is rare
         Node("evolve", evolve.STAGE, recipe.evolve, {"admitted": ("admit/evolve",)}),
         Node("self_instruct", self_instruct.STAGE, recipe.self_instruct, {"admitted": ("admit/evolve",)}),
         *_measures(recipe, "evolved", evolved),
-        _classify(recipe, "evolved", evolved),
+        _classify("evolved", evolved),
         *_gate(recipe, "respond", "instructions", (*generated, *evolved)),
         # step 3: answers of several models, several samples each
         Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
         # step 4: judged together with the conversations of existing sets
         *_measures(recipe, "answered", answered),
-        _classify(recipe, "answered", answered),
+        _classify("answered", answered),
         Node("critique", critique.STAGE, recipe.critique, {"conversations": answered}),
         Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": ("respond",)}),
         _duplicates(recipe, "conversations", answered, ()),
@@ -167,8 +170,8 @@ def _measures(recipe: Recipe, what: str, of: tuple[str, ...]) -> tuple[Node, Nod
     )
 
 
-def _classify(recipe: Recipe, what: str, of: tuple[str, ...]) -> Node:
-    return Node(f"classify/{what}", classifier.STAGE, recipe.classifier, {"conversations": of})
+def _classify(what: str, of: tuple[str, ...]) -> Node:
+    return Node(f"classify/{what}", classifier.STAGE, ClassifySettings(), {"conversations": of})
 
 
 def _duplicates(recipe: Recipe, what: str, of: tuple[str, ...], admitted: tuple[str, ...]) -> Node:
@@ -202,7 +205,7 @@ def _gate(recipe: Recipe, name: str, what: str, of: tuple[str, ...]) -> tuple[No
         Node(
             f"admit/{name}",
             decisions.ADMIT,
-            decisions.AdmitSettings(section=section),
+            decisions.AdmitSettings(section=section, shard_rows=recipe.ingest.shard_rows),
             {"conversations": of, "decisions": (f"decide/{name}",), **measured},
             {"admitted": (f"admit/{name}",)},
             appends=True,
@@ -229,7 +232,7 @@ def load_context(recipe: Recipe, models: Models) -> Context:
     policy_file = recipe.beside(recipe.policy)
     policy = load_policy(policy_file, GATES)
     schemas = table_schemas()
-    check_measures(policy, policy_file, schemas, taxonomy.names)
+    check_measures(policy, policy_file, schemas, [d.id for d in taxonomy.dimensions])
     return Context(
         seed=recipe.seed,
         prompts=load_prompts(recipe.beside(recipe.prompts)),

@@ -52,7 +52,8 @@ def funnel(con: duckdb.DuckDBPyConnection) -> list[FunnelRow]:
             reasons = con.execute(
                 "SELECT reason, count(*) AS n FROM (SELECT unnest(CASE WHEN status = 'undecided' THEN "
                 "list_transform(reasons, lambda r: 'undecided: no ' || r) ELSE reasons END) AS reason "
-                "FROM decisions WHERE policy = ? AND status <> 'kept') GROUP BY reason ORDER BY n DESC, reason",
+                "FROM decisions WHERE policy = ? AND status <> 'kept') "
+                "GROUP BY reason ORDER BY n DESC, reason",
                 [source],
             ).fetchall()
             rows.append(FunnelRow(name, _count(con, count, [source]), tuple(reasons)))
@@ -60,7 +61,8 @@ def funnel(con: duckdb.DuckDBPyConnection) -> list[FunnelRow]:
         reasons = []
         if stage is not None:
             reasons = con.execute(
-                "SELECT reason, count(*) AS n FROM rejects WHERE stage = ? GROUP BY reason ORDER BY n DESC, reason",
+                "SELECT reason, count(*) AS n FROM rejects WHERE stage = ? "
+                "GROUP BY reason ORDER BY n DESC, reason",
                 [stage],
             ).fetchall()
         rows.append(FunnelRow(name, _count(con, source, []), tuple(reasons)))

@@ -170,6 +170,8 @@ class Session:
         """A snapshot is named by its inputs; what the node merely remembers is part of the name of the
         result but does not ask for work by itself."""
         assert node.stage is not None
+        if not self.inputs(node):
+            return Work(node, (), {})
         identity = self.identity(node)
         key = shard_key(identity, *(f"{table}:{shard.path}" for table, shard in self.inputs(node)))
         if key in state.done:
@@ -208,8 +210,8 @@ class Session:
         output = await stage.run(frame, job.node.settings, self.context())
         check_conservation(stage.name, job.key, frame, output)
         frames = {
-            "rejects": output.rejects.cast(REJECTS),  # type: ignore[arg-type]
-            stage.table: output.rows.select(stage.columns.names()).cast(stage.columns),  # type: ignore[arg-type]
+            "rejects": output.rejects.cast(REJECTS),
+            stage.table: output.rows.select(stage.columns.names()).cast(stage.columns),
         }
         return Result((write_shard(self.root, job.path, frames),))
 
@@ -236,7 +238,7 @@ class Session:
                     write_shard(
                         self.root,
                         f"{job.path}/part-{i:05}.parquet",
-                        {node.stage.table: frame.select(columns.names()).cast(columns)},  # type: ignore[arg-type]
+                        {node.stage.table: frame.select(columns.names()).cast(columns)},
                     )
                     for i, frame in enumerate(frames)
                 ],

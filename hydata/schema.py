@@ -34,99 +34,99 @@ DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
 MESSAGE = pl.Struct(
     {
-        "role": pl.String,
-        "content": pl.String,
-        "reasoning": pl.String,
-        "tool_calls": pl.List(pl.Struct({"id": pl.String, "name": pl.String, "arguments": pl.String})),
-        "tool_call_id": pl.String,
+        "role": pl.String(),
+        "content": pl.String(),
+        "reasoning": pl.String(),
+        "tool_calls": pl.List(pl.Struct({"id": pl.String(), "name": pl.String(), "arguments": pl.String()})),
+        "tool_call_id": pl.String(),
     }
 )
 
 REFERENCE = pl.Struct(
     {
-        "answer": pl.String,
-        "spans": pl.List(pl.Struct({"document_id": pl.String, "start": pl.Int64, "end": pl.Int64})),
+        "answer": pl.String(),
+        "spans": pl.List(pl.Struct({"document_id": pl.String(), "start": pl.Int64(), "end": pl.Int64()})),
     }
 )
 
 DOCUMENTS = pl.Schema(
     {
-        "document_id": pl.String,
-        "kind": pl.String,
-        "uri": pl.String,
-        "file": pl.String,
-        "position": pl.Int64,
-        "title": pl.String,
-        "text": pl.String,
-        "answer_start": pl.Int64,
-        "start": pl.Int64,
-        "end": pl.Int64,
-        "language": pl.String,
-        "language_confidence": pl.Float32,
-        "programming_language": pl.String,
-        "licence": pl.String,
-        "published": pl.String,
-        "tags": pl.List(pl.String),
-        "score": pl.Int64,
+        "document_id": pl.String(),
+        "kind": pl.String(),
+        "uri": pl.String(),
+        "file": pl.String(),
+        "position": pl.Int64(),
+        "title": pl.String(),
+        "text": pl.String(),
+        "answer_start": pl.Int64(),
+        "start": pl.Int64(),
+        "end": pl.Int64(),
+        "language": pl.String(),
+        "language_confidence": pl.Float32(),
+        "programming_language": pl.String(),
+        "licence": pl.String(),
+        "published": pl.String(),
+        "tags": pl.List(pl.String()),
+        "score": pl.Int64(),
     }
 )
 
 CONVERSATIONS = pl.Schema(
     {
-        "record_id": pl.String,
-        "step": pl.String,
-        "uri": pl.String,
-        "position": pl.Int64,
+        "record_id": pl.String(),
+        "step": pl.String(),
+        "uri": pl.String(),
+        "position": pl.Int64(),
         "messages": pl.List(MESSAGE),
-        "tools": pl.String,
-        "parent_ids": pl.List(pl.String),
-        "document_ids": pl.List(pl.String),
+        "tools": pl.String(),
+        "parent_ids": pl.List(pl.String()),
+        "document_ids": pl.List(pl.String()),
         "reference": REFERENCE,
-        "licence": pl.String,
-        "prompt_id": pl.String,
-        "model": pl.String,
-        "sampling": pl.String,
-        "sample_index": pl.Int32,
-        "finish_reason": pl.String,
-        "request_hash": pl.String,
+        "licence": pl.String(),
+        "prompt_id": pl.String(),
+        "model": pl.String(),
+        "sampling": pl.String(),
+        "sample_index": pl.Int32(),
+        "finish_reason": pl.String(),
+        "request_hash": pl.String(),
     }
 )
 
 JUDGEMENT_KEY = pl.Schema(
-    {"record_id": pl.String, "judge": pl.String, "version": pl.String, "repeat": pl.Int32}
+    {"record_id": pl.String(), "judge": pl.String(), "version": pl.String(), "repeat": pl.Int32()}
 )
 
 REJECTS = pl.Schema(
     {
-        "stage": pl.String,
-        "record_id": pl.String,
-        "file": pl.String,
-        "position": pl.Int64,
-        "reason": pl.String,
-        "detail": pl.String,
+        "stage": pl.String(),
+        "record_id": pl.String(),
+        "file": pl.String(),
+        "position": pl.Int64(),
+        "reason": pl.String(),
+        "detail": pl.String(),
     }
 )
 
 PREFERENCES = pl.Schema(
-    {"chosen_id": pl.String, "rejected_id": pl.String, "source": pl.String, "margin": pl.Float64}
+    {"chosen_id": pl.String(), "rejected_id": pl.String(), "source": pl.String(), "margin": pl.Float64()}
 )
 
 DECISIONS = pl.Schema(
-    {"record_id": pl.String, "policy": pl.String, "status": pl.String, "reasons": pl.List(pl.String)}
+    {"record_id": pl.String(), "policy": pl.String(), "status": pl.String(), "reasons": pl.List(pl.String())}
 )
 
-MIXES = pl.Schema({"mix": pl.String, "record_id": pl.String, "weight": pl.Float64})
+MIXES = pl.Schema({"mix": pl.String(), "record_id": pl.String(), "weight": pl.Float64()})
 
 SOURCES = pl.Schema(
     {
-        "file": pl.String,
-        "sha256": pl.String,
-        "bytes": pl.Int64,
-        "modified_ns": pl.Int64,
-        "kind": pl.String,
-        "documents": pl.Int64,
-        "conversations": pl.Int64,
-        "rejects": pl.Int64,
+        "file": pl.String(),
+        "sha256": pl.String(),
+        "bytes": pl.Int64(),
+        "modified_ns": pl.Int64(),
+        "kind": pl.String(),
+        "documents": pl.Int64(),
+        "conversations": pl.Int64(),
+        "rejects": pl.Int64(),
     }
 )
 

@@ -29,6 +29,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pyarrow.parquet as pq
+from polars.datatypes import DataTypeClass
 
 from hydata.errors import WarehouseError
 from hydata.schema import hash128
@@ -277,9 +278,9 @@ def collect_garbage(root: Path, *, dry_run: bool = False) -> tuple[int, int]:
             if not dry_run:
                 path.unlink()
     if not dry_run:
-        for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
-            if not any(folder.iterdir()):
-                shutil.rmtree(folder)
+        for empty in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
+            if not any(empty.iterdir()):
+                shutil.rmtree(empty)
     return files, size
 
 
@@ -298,13 +299,13 @@ _SQL_TYPES: dict[object, str] = {
 }
 
 
-def sql_type(dtype: pl.DataType | type[pl.DataType]) -> str:
+def sql_type(dtype: pl.DataType | DataTypeClass) -> str:
     """The DuckDB type of a Polars type."""
     if isinstance(dtype, pl.List):
         return f"{sql_type(dtype.inner)}[]"
     if isinstance(dtype, pl.Struct):
         return "STRUCT(" + ", ".join(f'"{f.name}" {sql_type(f.dtype)}' for f in dtype.fields) + ")"
-    return _SQL_TYPES[dtype if isinstance(dtype, type) else type(dtype)]
+    return _SQL_TYPES[dtype if isinstance(dtype, DataTypeClass) else type(dtype)]
 
 
 def quoted(text: str) -> str:

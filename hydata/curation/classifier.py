@@ -20,7 +20,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,9 +33,9 @@ from pydantic import Field
 from hydata.curation.words import words
 from hydata.errors import ConfigError, WarehouseError
 from hydata.schema import JUDGEMENT_KEY, Output, canonical_json, instruction_text, judgements_frame
-from hydata.stage import Context, MapStage, Settings
+from hydata.stage import ArtefactStage, Context, MapStage, Settings
 
-__all__ = ["ARTEFACT", "COLUMNS", "STAGE", "ClassifySettings", "TrainSettings", "classify", "train"]
+__all__ = ["ARTEFACT", "COLUMNS", "STAGE", "TRAIN", "ClassifySettings", "TrainSettings", "classify", "train"]
 
 JUDGE = "classifier"
 TEACHER = "labeller"
@@ -255,3 +255,12 @@ STAGE = MapStage(
     run=run,
     uses=_uses,
 )
+
+
+def _train_stage(
+    tables: Mapping[str, list[Path]], settings: TrainSettings, context: Context, folder: Path
+) -> Path:
+    return train(tables.get("labels", ()), tables.get("conversations", ()), settings, folder)
+
+
+TRAIN = ArtefactStage(name=ARTEFACT, version=VERSION, settings=TrainSettings, run=_train_stage)

@@ -23,7 +23,7 @@ from hydata.warehouse import SHARD_ROWS, create_view
 LABELS = ("domain", "task", "difficulty", "language")
 """Columns an admitted record carries beside the conversation's, to route and to target by."""
 
-ADMITTED = pl.Schema({**CONVERSATIONS, **dict.fromkeys(LABELS, pl.String)})
+ADMITTED = pl.Schema({**CONVERSATIONS, **dict.fromkeys(LABELS, pl.String())})
 
 
 class DecideSettings(Settings):

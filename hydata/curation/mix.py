@@ -34,7 +34,7 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
     with duckdb.connect() as con:
         for table, schema in context.schemas.items():
             create_view(con, table, schema, tables.get(table, []))
-        kept = con.execute(
+        kept = con.sql(
             """
             SELECT d.record_id, l.label, coalesce(-c.tier, 0)::DOUBLE AS score
             FROM decisions AS d
@@ -44,15 +44,15 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
                       USING (record_id)
             WHERE d.status = 'kept' ORDER BY d.record_id
             """,
-            [settings.dimension],
+            params=[settings.dimension],
         ).pl()
-    shares = {label.id: label.target_share for label in context.taxonomy.dimension(settings.dimension).labels}
+    shares = context.taxonomy.dimension(settings.dimension).target_shares()
     balanced = balance(kept, shares, settings.size, settings.max_over, context.seed)
     yield balanced.select(
         mix=pl.lit(settings.name),
         record_id="record_id",
         weight=pl.when("keep").then("weight").otherwise(0.0),
-    ).cast(MIXES)  # type: ignore[arg-type]
+    ).cast(MIXES)
 
 
 def _uses(settings: MixSettings, context: Context) -> Iterable[str]:

@@ -1,0 +1,230 @@
+"""The whole road with the stand-in model: complete, resumable after SIGKILL, incremental."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from conftest import STANDIN
+
+from hydata.errors import ConfigError, ConservationError, WarehouseError
+from hydata.recipe import load_recipe, plan
+from hydata.run import Session, check_conservation, run_recipe
+from hydata.schema import (
+    DOCUMENTS,
+    Conversation,
+    Document,
+    Message,
+    Output,
+    Reject,
+    conversations_frame,
+    documents_frame,
+    rejects_frame,
+)
+from hydata.warehouse import connect
+
+
+def run(project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = ()) -> Session:
+    recipe = load_recipe(project / "recipe.toml", seeds or (str(project / "seeds"),))
+    return asyncio.run(run_recipe(root, recipe, rebuild=rebuild))
+
+
+def query(session: Session, text: str) -> list[tuple[object, ...]]:
+    with connect(session.root, session.head, session.schemas) as con:
+        return con.execute(text).fetchall()
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    """Every finished shard with what would tell that it was written again."""
+    return {
+        p.relative_to(root).as_posix(): (p.stat().st_ino, p.stat().st_mtime_ns)
+        for p in root.rglob("*.parquet")
+    }
+
+
+def test_the_whole_road(project: Path, tmp_path: Path) -> None:
+    session = run(project, tmp_path / "w")
+    steps = dict(query(session, "SELECT step, count(*) FROM conversations GROUP BY step"))
+    assert set(steps) == {"generate", "evolve", "self_instruct", "respond"}
+    kinds = {kind for (kind,) in query(session, "SELECT DISTINCT kind FROM documents")}
+    assert kinds == {"web", "qa", "code", "book"}
+    assert query(session, "SELECT count(*) FROM mixes WHERE weight > 0")[0][0] >= 20
+    # through all four steps: a response to an evolved instruction, critiqued and kept
+    through = """
+        SELECT count(*) FROM mixes JOIN conversations AS r USING (record_id)
+        JOIN conversations AS e ON e.record_id = r.parent_ids[1] AND e.step IN ('evolve', 'self_instruct')
+        JOIN critiques AS c ON c.record_id = r.record_id WHERE mixes.weight > 0
+    """
+    assert query(session, through)[0][0] >= 5
+    # every complete conversation has a decision; every judge judged it or rejected it with a reason
+    complete = "SELECT count(*) FROM responses"
+    assert query(session, complete) == query(session, "SELECT count(*) FROM decisions WHERE policy = 'final'")
+    for judge in ("rules", "language", "labels", "critiques", "agreement", "duplicates"):
+        unjudged = f"""
+            SELECT count(*) FROM responses WHERE record_id NOT IN (SELECT record_id FROM {judge})
+            AND record_id NOT IN (SELECT record_id FROM rejects WHERE record_id IS NOT NULL)
+        """
+        assert query(session, unjudged) == [(0,)], judge
+    undated = 'SELECT count(*) FROM documents WHERE language IS NULL OR uri IS NULL OR "end" IS NULL'
+    assert query(session, undated) == [(0,)]
+
+
+def test_ids_are_unique_and_parents_exist(project: Path, tmp_path: Path) -> None:
+    session = run(project, tmp_path / "w")
+    for table, column in (("documents", "document_id"), ("conversations", "record_id")):
+        assert query(session, f"SELECT count(*) - count(DISTINCT {column}) FROM {table}") == [(0,)]
+    orphans = """
+        SELECT count(*) FROM (SELECT unnest(parent_ids) AS id FROM conversations)
+        WHERE id NOT IN (SELECT record_id FROM conversations)
+    """
+    assert query(session, orphans) == [(0,)]
+
+
+def test_a_second_run_does_nothing(project: Path, tmp_path: Path) -> None:
+    first = run(project, tmp_path / "w")
+    before = files(first.root)
+    second = run(project, tmp_path / "w")
+    assert files(first.root) == before
+    assert second.head == first.head
+    assert second.stats.calls == 0
+
+
+def test_more_seeds_add_work_and_redo_none(project: Path, tmp_path: Path) -> None:
+    few = str(project / "seeds" / "web")
+    first = run(project, tmp_path / "w", few)
+    before = files(first.root)
+    admitted = query(first, "SELECT record_id FROM admitted ORDER BY ALL")
+    second = run(project, tmp_path / "w", few, str(project / "seeds" / "qa"))
+    after = files(first.root)
+    assert {name: after[name] for name in before} == before
+    assert set(admitted) < set(query(second, "SELECT record_id FROM admitted"))
+    documents = query(second, "SELECT kind, count(*) FROM documents GROUP BY kind ORDER BY kind")
+    assert [kind for kind, _ in documents] == ["qa", "web"]
+
+
+def test_a_file_that_grew_adds_its_new_rows_only(project: Path, tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n} times {n}?", "answer": f"It is {n * n}."} for n in range(2, 6)]
+    file = tmp_path / "grows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    run(project, tmp_path / "w", str(file))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    session = run(project, tmp_path / "w", str(file))
+    assert query(session, "SELECT count(*), count(DISTINCT document_id) FROM documents") == [(4, 4)]
+    said = query(session, "SELECT detail FROM rejects WHERE reason = 'already_ingested'")
+    assert len(said) == 1
+    assert str(said[0][0]).startswith("3 rows")
+
+
+def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tmp_path: Path) -> None:
+    first = run(project, tmp_path / "w")
+    recipe = project / "recipe.toml"
+    recipe.write_text(
+        recipe.read_text().replace("max_tokens = 160\n\n[critique]", "max_tokens = 150\n\n[critique]")
+    )
+    unchanged = run(project, tmp_path / "w")
+    assert unchanged.head.nodes["respond"].shards == first.head.nodes["respond"].shards
+    rebuilt = run(project, tmp_path / "w", rebuild=("respond",))
+    before = {shard.path for shard in first.head.nodes["respond"].shards}
+    assert not before & {shard.path for shard in rebuilt.head.nodes["respond"].shards}
+    assert query(rebuilt, "SELECT count(*) - count(DISTINCT record_id) FROM responses") == [(0,)]
+
+
+RUN = "import sys; from hydata.cli import main; sys.argv[0] = 'hydata'; main()"
+
+
+def command(project: Path, root: Path) -> list[str]:
+    arguments = ["run", str(project / "recipe.toml"), str(project / "seeds"), "--warehouse", str(root)]
+    return [sys.executable, "-c", RUN, *arguments]
+
+
+def contents(root: Path) -> dict[str, list[tuple[object, ...]]]:
+    with duckdb.connect(str(root / "hydata.duckdb"), read_only=True) as con:
+        tables = ("documents", "conversations", "rejects", "labels", "critiques", "decisions", "mixes")
+        return {t: con.execute(f"SELECT * FROM {t} ORDER BY ALL").fetchall() for t in tables}
+
+
+def test_killed_at_five_moments_and_resumed_the_result_is_the_same(project: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    (project / "models.toml").write_text(STANDIN.format(delay=0.02))
+    subprocess.run(command(project, whole), check=True, capture_output=True)
+    kills = 0
+    for wanted in (2, 12, 25, 45, 60):  # finished shards at the moment of the kill
+        process = subprocess.Popen(
+            command(project, killed),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and len(files(killed)) < wanted:
+            time.sleep(0.01)
+        before = files(killed)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 5
+    before = files(killed)
+    subprocess.run(command(project, killed), check=True, capture_output=True)
+    after = files(killed)
+    assert {name: after[name] for name in before} == before
+    assert contents(killed) == contents(whole)
+
+
+def test_a_dead_model_leaves_shards_unfinished_and_says_so(project: Path, tmp_path: Path) -> None:
+    (project / "models.toml").write_text(
+        STANDIN.format(delay=0).replace("[models.first]", "fail_every = 1\nattempts = 2\n[models.first]")
+    )
+    done = subprocess.run(command(project, tmp_path / "w"), capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert "Traceback" not in done.stderr
+    (project / "models.toml").write_text(STANDIN.format(delay=0))
+    subprocess.run(command(project, tmp_path / "w"), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('nam = "x"', "unknown key 'nam'"),
+        ("[generate]\nshare = 3", "generate.share"),
+        ('policy = "none.toml"', "none.toml: no such file"),
+        ('name = "a/b"', "name = 'a/b'"),
+    ],
+)
+def test_a_wrong_recipe_is_told_before_any_work(project: Path, tmp_path: Path, text: str, said: str) -> None:
+    (project / "recipe.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        run(project, tmp_path / "w")
+    assert not list((tmp_path / "w").rglob("*.parquet"))
+
+
+def test_every_node_reads_earlier_nodes_only(project: Path) -> None:
+    seen: set[str] = set()
+    for node in plan(load_recipe(project / "recipe.toml")):
+        for sources in node.reads.values():
+            assert set(sources) <= seen, node.id
+        seen.add(node.id)
+
+
+def test_a_lost_row_is_an_error() -> None:
+    documents = documents_frame([Document("web", "u", "f", n, f"text {n}") for n in range(3)])
+    a, b, c = documents["document_id"]
+    made = conversations_frame([Conversation("generate", (Message("user", "q"),), document_ids=(a,))])
+    output = Output(made, rejects_frame([Reject("generate", "empty", record_id=b)]))
+    check_conservation("generate", "shard", documents.filter(pl.col("document_id") != c), output)
+    with pytest.raises(ConservationError, match=c):
+        check_conservation("generate", "shard", documents, output)
+    check_conservation("generate", "shard", pl.DataFrame(schema=DOCUMENTS), output)
+
+
+def test_two_runs_at_once_are_refused(project: Path, tmp_path: Path) -> None:
+    from hydata.warehouse import locked
+
+    with locked(tmp_path / "w"), pytest.raises(WarehouseError, match="locked by process"):
+        run(project, tmp_path / "w")
