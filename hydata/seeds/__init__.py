@@ -30,9 +30,9 @@ from lxml import etree
 
 from hydata.errors import ConfigError
 from hydata.schema import Item
-from hydata.seeds.io import SAMPLE, clean, detect_encoding, is_binary, open_bytes
-from hydata.seeds.records import first_records
-from hydata.seeds.source import BadInput, Columns, Head, Limits, SeedSettings, Source
+from hydata.seeds.head import Head, peek
+from hydata.seeds.io import clean, is_binary
+from hydata.seeds.source import BadInput, Columns, Limits, SeedSettings, Source
 
 __all__ = [
     "BadInput",
@@ -92,22 +92,6 @@ def readers() -> dict[str, Reader]:
     return {module.KIND: cast(Reader, module) for module in modules if hasattr(module, "KIND")}
 
 
-def peek(source: Source, settings: SeedSettings) -> Head:
-    """The beginning of a file. Raises what ``HOSTILE`` lists, and BadInput."""
-    with open_bytes(source, settings.limits) as stream:
-        data = stream.read(SAMPLE)
-    text = ""
-    if not is_binary(data):
-        text = clean(data.decode(detect_encoding(data), "replace"))
-    return Head(
-        source=source,
-        size=source.path.stat().st_size,
-        data=data,
-        text=text,
-        records=first_records(source, text) if text or source.suffix == ".parquet" else (),
-    )
-
-
 def detect_kind(source: Source, settings: SeedSettings) -> str:
     """The kind of the surest reader. Raises BadInput if there is none, ConfigError for an unknown
     ``settings.kind``."""
@@ -117,7 +101,7 @@ def detect_kind(source: Source, settings: SeedSettings) -> str:
                 f"kind = {settings.kind!r}: no such kind of seed; choose from {', '.join(readers())}"
             )
         return settings.kind
-    head = peek(source, settings)
+    head = peek(source)
     if not head.data:
         raise BadInput("empty", "the file is empty")
     scores = {kind: reader.detects(head, settings) for kind, reader in readers().items()}
@@ -125,13 +109,17 @@ def detect_kind(source: Source, settings: SeedSettings) -> str:
     if scores[best] > 0:
         return best
     if not head.text and not head.records:
+        if not is_binary(head.data):
+            raise BadInput("undecodable", f"no encoding fits; begins with {head.data[:8].hex(' ')}")
         raise BadInput("not_text", f"binary, begins with {head.data[:8].hex(' ')}")
     if head.records:
         names = ", ".join(map(str, list(head.records[0])[:12]))
         raise BadInput(
             "unknown_kind", f"no reader knows the fields {names}: map them with columns.*, or name a kind"
         )
-    raise BadInput("unknown_kind", f"{source.suffix or 'this'} is no seed text: name a kind if it is")
+    raise BadInput(
+        "unknown_kind", f"by its name, {source.path.name}, neither prose nor code: name a kind if it is"
+    )
 
 
 def read(source: Source, settings: SeedSettings) -> Iterator[Item]:

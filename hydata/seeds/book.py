@@ -19,10 +19,12 @@ from pathlib import PurePosixPath
 from hydata.schema import Document, Item
 from hydata.seeds import epub, markup
 from hydata.seeds.chunks import Chunk, Chunker, heading
-from hydata.seeds.io import decode_html, pieces, whole_bytes
+from hydata.seeds.head import Head, peek
+from hydata.seeds.io import decode_html, pieces, whole_bytes, whole_text
+from hydata.seeds.licences import licence_of_file
 from hydata.seeds.man import is_man_page, man_text
 from hydata.seeds.records import Record, field, language_of, licence_of, line_of, records, tags_of, text_of
-from hydata.seeds.source import BadInput, Head, SeedSettings, Source, words
+from hydata.seeds.source import BadInput, SeedSettings, Source, words
 from hydata.seeds.web import SUFFIXES as HTML_SUFFIXES
 from hydata.seeds.web import looks_like_html
 
@@ -45,20 +47,20 @@ TEXTS = ("text", "content", "paragraphs", "body", "article", "document", "raw_co
 TITLES = ("title", "rhythmic", "chapter", "name")
 
 _HTML_HEADING = re.compile(r"<h[1-4][^>]*>(.{1,300}?)</h[1-4]>", re.I | re.S)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
+_MARKDOWN_TITLE = re.compile(r"^#\s+(\S.*?)\s*#*$", re.M)
 _GUTENBERG_TITLE = re.compile(r"^Title: +(\S.*)$", re.M)
 
 
 def detects(head: Head, settings: SeedSettings) -> float:
     source = head.source
-    if head.data.startswith(b"PK") and (
-        b"application/epub+zip" in head.data[:200] or source.suffix == ".epub"
-    ):
+    if _is_epub(head):
         return 1.0
     if head.records:
         return 0.6 if any(text_of(field(r, settings.columns.text, TEXTS)) for r in head.records) else 0.0
     if not head.text:
         return 0.0
-    if looks_like_html(head.text) or source.suffix in HTML_SUFFIXES:
+    if _is_html(head):
         chapters = sum(bool(heading(markup.html_text(m[1]))) for m in _HTML_HEADING.finditer(head.text))
         return 0.9 if head.size >= HTML_BOOK_BYTES and chapters >= HTML_BOOK_CHAPTERS else 0.0
     name = PurePosixPath(source.file).name
@@ -69,43 +71,68 @@ def detects(head: Head, settings: SeedSettings) -> float:
     return 0.0 if source.suffix in NOT_PROSE or name.startswith(".") else 0.2
 
 
+def _is_epub(head: Head) -> bool:
+    named = b"application/epub+zip" in head.data[:200] or head.source.suffix == ".epub"
+    return named and head.data.startswith(b"PK")
+
+
+def _is_html(head: Head) -> bool:
+    return looks_like_html(head.text) or head.source.suffix in HTML_SUFFIXES
+
+
 def read(source: Source, settings: SeedSettings) -> Iterator[Item]:
-    if source.suffix == ".epub":
+    head = peek(source)
+    if _is_epub(head):
         yield from _epub(source, settings)
-    elif source.suffix in (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".tab", ".parquet"):
+    elif head.records or source.suffix in (".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl"):
         yield from _records(source, settings)
-    elif source.suffix in HTML_SUFFIXES:
-        html = decode_html(whole_bytes(source, settings.limits))
-        title = line_of(
-            markup.html_text("".join(re.findall(r"<title[^>]*>(.*?)</title>", html[:65536], re.I | re.S)[:1]))
-        )
-        chunker = Chunker(settings.chunk, settings.chunk_max, mark=markup.MARK)
-        yield from _documents(source, [markup.html_text(html, headings=True)], chunker, title)
+    elif _is_html(head):
+        yield from _html(source, settings)
     else:
-        yield from _plain(source, settings)
+        yield from _plain(head, settings)
 
 
-def _plain(source: Source, settings: SeedSettings) -> Iterator[Item]:
-    """Text or Markdown as a stream; the title is what the beginning calls itself, else the file's name."""
-    stream = pieces(source, settings.limits)
-    first = next(stream, "")
-    if is_man_page(source.file, first):
-        title, page = man_text(first + "".join(stream))
-        yield from _documents(source, [page], Chunker(settings.chunk, settings.chunk_max), title)
-        return
-    markdown = source.suffix in MARKDOWN
-    found = (
-        re.search(r"^#\s+(\S.*?)\s*#*$", first[:4000], re.M)
-        if markdown
-        else _GUTENBERG_TITLE.search(first[:4000])
-    )
+def _html(source: Source, settings: SeedSettings) -> Iterator[Item]:
+    html = decode_html(whole_bytes(source, settings.limits))
+    title = line_of(markup.html_text("".join(_TITLE.findall(html[:65536])[:1])))
+    chunker = Chunker(settings.chunk, settings.chunk_max, mark=markup.MARK)
+    yield from _documents(source, [markup.html_text(html, headings=True)], chunker, title)
 
-    def text() -> Iterator[str]:
-        yield first
-        yield from stream
 
-    name = found[1] if found else PurePosixPath(source.file).stem
-    yield from _documents(source, text(), Chunker(settings.chunk, settings.chunk_max, markdown), name)
+def _plain(head: Head, settings: SeedSettings) -> Iterator[Item]:
+    """Text or Markdown as a stream, a manual page as a whole."""
+    source = head.source
+    licence = licence_of_file(source, head.text)
+    if is_man_page(source.file, head.text):
+        title, page = man_text(whole_text(source, settings.limits))
+        documents = _documents(source, [page], Chunker(settings.chunk, settings.chunk_max), title)
+    else:
+        markdown = source.suffix in MARKDOWN
+        title = title_of(head.text, markdown) or PurePosixPath(source.file).stem
+        chunker = Chunker(settings.chunk, settings.chunk_max, markdown)
+        documents = _documents(source, pieces(source, settings.limits), chunker, title)
+    for document in documents:
+        yield replace(document, licence=licence)
+
+
+def title_of(text: str, markdown: bool = False) -> str | None:
+    """What a text calls itself: its first Markdown heading, the title in Project Gutenberg's header, or a
+    first line that stands alone, is short and is no sentence."""
+    text = text[:4000]
+    if found := (_MARKDOWN_TITLE if markdown else _GUTENBERG_TITLE).search(text):
+        return found[1]
+    first, _, rest = text.lstrip("\ufeff \n").partition("\n")
+    alone = rest.partition("\n")[0].strip() == "" and rest.strip() != ""
+    line = first.strip(" \t　*=")
+    if (
+        markdown
+        or not alone
+        or not 2 <= len(line) <= 80
+        or heading(first)
+        or line[-1] in ".,;:!?。，；：！？…"
+    ):
+        return None
+    return line
 
 
 def _documents(
@@ -123,11 +150,17 @@ def _documents(
             file=source.file,
             position=index,
             text=chunk.text,
-            title=" / ".join(filter(None, (title, chunk.chapter if chunk.chapter != title else None)))
-            or None,
+            title=_joined(title, chunk.chapter),
             start=chunk.start,
             end=chunk.end,
         )
+
+
+def _joined(title: str | None, chapter: str | None) -> str | None:
+    """``book / chapter``; a chapter whose first heading is the book's own title says it already."""
+    if title and chapter and not chapter.startswith(title):
+        return f"{title} / {chapter}"
+    return chapter or title
 
 
 def _epub(source: Source, settings: SeedSettings) -> Iterator[Item]:

@@ -41,7 +41,7 @@ _CHINESE = re.compile(
     r"|[序楔引][言子章]?|前言|后记|後記|尾声|尾聲|附录|附錄)"
 )
 _MARKDOWN = re.compile(r"#{1,3}\s+(\S.*?)\s*#*")
-_WIKI = re.compile(r"\s?(={1,2})\s[^=].{0,100}\s\1\s*")
+_WIKI = re.compile(r"\s?(={1,2}|= =)\s[^=].{0,100}\s\1\s*")
 MAX_HEADING = 100
 
 
@@ -56,7 +56,9 @@ class Chunk:
 
 
 def heading(line: str, markdown: bool = False) -> str | None:
-    """The title, if a line is the heading of a chapter."""
+    """The title, if a line is the heading of a chapter.
+
+    In Markdown any heading down to the third level is one."""
     if len(line) > MAX_HEADING + 20:
         return None
     stripped = line.strip(" \t　\f")
@@ -84,10 +86,10 @@ def cut_point(text: str, target: int, limit: int) -> int:
 class Chunker:
     """Text in, chunks out.
 
-    A heading starts a new chunk, except right after another heading: so a table of contents, and a
-    part's title above its first chapter's, do not fall into crumbs. ``mark`` is a character that stands
-    before headings and is not part of the text; without it they are told by their form. In
-    Markdown only ``#`` counts, and not inside fenced code.
+    A heading starts a new chunk, except right after another heading (or a line or two): so a table of
+    contents, and a part's title above its first chapter's, do not fall into crumbs. ``mark`` is a
+    character that stands before headings and is not part of the text; without it they are told by
+    their form. In Markdown only ``#`` counts, and not inside fenced code.
     """
 
     def __init__(self, target: int, limit: int, markdown: bool = False, mark: str = "") -> None:
@@ -97,7 +99,7 @@ class Chunker:
         self._line = ""  # the line that is not complete yet
         self._chapter: str | None = None
         self._blank, self._fenced = True, False
-        self._body = 0  # characters since the last heading
+        self._body = 0  # characters of the current chunk that are not headings
 
     def feed(self, piece: str) -> Iterator[Chunk]:
         """Takes the next piece of text; gives the chunks that are complete."""
@@ -122,7 +124,8 @@ class Chunker:
         title = None
         if self._mark:
             if line.startswith(self._mark):
-                line = title = line.replace(self._mark, "")
+                line = line.replace(self._mark, "")
+                title = line.strip()
             else:
                 line = line.replace(self._mark, "")
         elif not self._fenced:
@@ -131,13 +134,14 @@ class Chunker:
             if title and not self._blank and not self._markdown and title.isascii() and "=" not in line:
                 title = None
         if title:
-            if self._body:
+            # Sections of Markdown and wikis are often a few lines: they share a chunk until it is worth one.
+            soft = (self._markdown and not line.startswith("# ")) or line.lstrip().startswith(("==", "= ="))
+            if self._body >= self._target // 30 and (not soft or len(self._held) >= self._target // 3):
                 yield from self._flush(len(self._held))
-                self._chapter = title
-            else:
+                self._chapter, self._body = title, 0
+            elif self._body < self._target // 30:
                 whole = f"{self._chapter} / {title}" if self._chapter else title
                 self._chapter = whole if len(whole) <= MAX_HEADING else title
-            self._body = 0
         elif line.strip():
             self._body += len(line)
         self._blank = not line.strip() or bool(title)
@@ -164,16 +168,11 @@ def split_code(text: str, limit: int) -> list[tuple[int, int]]:
     cuts = tuple(map(re.compile, (r"\n[ \t]*\n(?=[^\s}\])])", r"\n[ \t]*\n", r"\n")))
     parts, start = [], 0
     while len(text) - start > limit:
-        ends = next(
-            (
-                e
-                for e in (
-                    [m.end() for m in cut.finditer(text, start + limit // 2, start + limit)] for cut in cuts
-                )
-                if e
-            ),
-            [start + limit],
-        )
-        parts.append((start, ends[-1]))
-        start = ends[-1]
+        end = start + limit
+        for cut in cuts:
+            if ends := [m.end() for m in cut.finditer(text, start + limit // 2, end)]:
+                end = ends[-1]
+                break
+        parts.append((start, end))
+        start = end
     return [*parts, (start, len(text))]

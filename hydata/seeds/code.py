@@ -13,9 +13,10 @@ from pathlib import PurePosixPath
 
 from hydata.schema import Document, Item
 from hydata.seeds.chunks import split_code
+from hydata.seeds.head import Head
 from hydata.seeds.io import is_binary, whole_text
-from hydata.seeds.licences import licence_of
-from hydata.seeds.source import BadInput, Head, SeedSettings, Source, words
+from hydata.seeds.licences import licence_of_file
+from hydata.seeds.source import BadInput, SeedSettings, Source, words
 
 KIND = "code"
 
@@ -183,7 +184,7 @@ def read(source: Source, settings: SeedSettings) -> Iterator[Item]:
         raise BadInput("generated", f"it says so: {marker[0].strip()[-100:]}")
     if len(text) > MINIFIED_LINE * (text.count("\n") + 1):
         raise BadInput("generated", "minified")
-    language, licence = language_of(name, text), licence_of(source, text)
+    language, licence = language_of(name, text), licence_of_file(source, text)
     for index, (start, end) in enumerate(split_code(text, settings.code_chunk)):
         yield Document(
             kind="code",

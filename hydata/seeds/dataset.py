@@ -20,8 +20,9 @@ import re
 from collections.abc import Iterator
 
 from hydata.schema import Conversation, Item, Message, Preference, Role, ToolCall, canonical_json
+from hydata.seeds.head import Head
 from hydata.seeds.records import Record, field, licence_of, line_of, number_of, records, text_of
-from hydata.seeds.source import BadInput, Columns, Head, SeedSettings, Source
+from hydata.seeds.source import BadInput, Columns, SeedSettings, Source
 
 KIND = "dataset"
 

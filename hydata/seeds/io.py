@@ -16,6 +16,7 @@ import codecs
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -105,6 +106,36 @@ def open_bytes(source: Source, limits: Limits) -> BinaryIO:
     return io.BufferedReader(_Guarded(packed, unpacked, limits), BLOCK)
 
 
+def head_bytes(source: Source) -> bytes:
+    """The first quarter of a megabyte, unpacked; of a damaged file what stands before the damage.
+
+    Raises OSError, and zlib.error or ZstdError if nothing can be unpacked.
+    """
+    with source.path.open("rb") as file:
+        packed = file.read(SAMPLE)
+    data = b""
+    try:
+        if packed.startswith(b"\x1f\x8b"):
+            unpacker, rest = zlib.decompressobj(zlib.MAX_WBITS | 16), packed
+            while rest and len(data) < SAMPLE:
+                # In small steps, since what a failing step had unpacked is lost.
+                data += unpacker.decompress(rest[:1024], SAMPLE)
+                rest = unpacker.unconsumed_tail + rest[1024:]
+                if unpacker.eof:  # a member a record, in WARC
+                    rest = unpacker.unused_data + rest
+                    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        elif packed.startswith(b"\x28\xb5\x2f\xfd"):
+            with zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as stream:
+                while len(data) < SAMPLE and (block := stream.read(1 << 16)):
+                    data += block
+        else:
+            return packed
+    except (zlib.error, zstandard.ZstdError):
+        if not data:
+            raise
+    return data[:SAMPLE]
+
+
 def is_binary(data: bytes) -> bool:
     """Whether the beginning of a file is not text in any encoding."""
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -184,33 +215,26 @@ def detect_encoding(data: bytes) -> str:
     return best.encoding
 
 
-def _encoding_of(stream: BinaryIO) -> tuple[str, list[bytes]]:
-    """The encoding, and the blocks that were read to find it: a sample that is pure ASCII says nothing,
-    so they go up to the first block that is not (at most 64 MiB)."""
-    blocks: list[bytes] = []
-    for _ in range(64):
-        block = stream.read(BLOCK)
-        blocks.append(block)
-        if not block or not block.isascii() or b"\0" in block:
-            break
-    last = blocks[-1] or (blocks[-2] if len(blocks) > 1 else b"")
-    if last.isascii():
-        return detect_encoding(last[:SAMPLE]), blocks
-    # Centre the sample on the first bytes that tell.
-    first = next((m.start() for m in [re.search(rb"[\x80-\xff]", last)] if m), 0)
-    start = 0 if len(blocks) == 1 and first < SAMPLE // 2 else max(first - 64, 0) & ~1
-    return detect_encoding(last[start : start + SAMPLE]), blocks
-
-
 def _decoded(source: Source, limits: Limits) -> Iterator[str]:
-    """Blocks of text; invalid bytes become U+FFFD while they are few, else BadInput("undecodable")."""
+    """Blocks of text; invalid bytes become U+FFFD while they are few, else BadInput("undecodable").
+
+    The encoding is judged at the first bytes that are not ASCII: what comes before says nothing. Only at
+    the beginning of a file is NUL a sign (of UTF-16).
+    """
     with open_bytes(source, limits) as stream:
-        encoding, blocks = _encoding_of(stream)
-        decoder = codecs.getincrementaldecoder(encoding)("replace")
         done, bad = 0, 0
-        blocks.reverse()
+        block = stream.read(BLOCK)
+        while block and block.isascii() and (done or b"\0" not in block):
+            yield block.decode("ascii")
+            done += len(block)
+            block = stream.read(BLOCK)
+        if not block:
+            return
+        telling = re.search(rb"[\x80-\xff]", block) if b"\0" not in block[:SAMPLE] else None
+        start = telling.start() if telling and telling.start() > SAMPLE // 2 else 0
+        encoding = detect_encoding(block[start : start + SAMPLE])
+        decoder = codecs.getincrementaldecoder(encoding)("replace")
         while True:
-            block = blocks.pop() if blocks else stream.read(BLOCK)
             text = decoder.decode(block, final=not block)
             done += len(block)
             # Text that holds U+FFFD of its own is rare and was damaged before.
@@ -221,6 +245,7 @@ def _decoded(source: Source, limits: Limits) -> Iterator[str]:
                 yield text
             if not block:
                 return
+            block = stream.read(BLOCK)
 
 
 def pieces(source: Source, limits: Limits) -> Iterator[str]:

@@ -16,10 +16,15 @@ HEADER = 4_000
 """Characters of a source file in which a licence header is looked for."""
 
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+() -]{2,80}?)\s*(?:\*/|-->|\"|$)", re.M)
+_CREATIVE_COMMONS = re.compile(
+    r"(?:creativecommons\.org/(?:licenses|publicdomain)/|\bCC[ -]?)"
+    r"(zero|0|mark|by(?:[ -](?:nc|sa|nd))*)[ /-](\d\.\d)",
+    re.I,
+)
 _FILES = re.compile(r"(?:un)?licen[cs]e|copying|copyright", re.I)
 _DEBIAN = re.compile(r"^Files: \*\n(?:.+\n)*?License: *(\S.*)$", re.M)
 
-# The order matters: a text that quotes another licence comes before the one it quotes.
+# Of two that begin at the same place the first counts.
 _PHRASES: tuple[tuple[str, str], ...] = (
     ("Apache-2.0", r"apache license,? version 2\.0"),
     ("MPL-2.0", r"mozilla public license,? v(?:ersion|\.) ?2\.0"),
@@ -63,7 +68,17 @@ _DEBIAN_NAMES = {
 }
 
 
-def licence_of(source: Source, text: str) -> str | None:
+def creative_commons(text: str) -> str | None:
+    """The SPDX identifier of a Creative Commons licence, by its address or its usual short name."""
+    if found := _CREATIVE_COMMONS.search(text):
+        name, version = found[1].upper().replace(" ", "-"), found[2]
+        return (
+            f"CC0-{version}" if name in ("ZERO", "0") else f"CC-{name}-{version}" if name != "MARK" else None
+        )
+    return None
+
+
+def licence_of_file(source: Source, text: str) -> str | None:
     """The licence of a source file whose text is ``text``."""
     if header := _SPDX.search(text[:HEADER]):
         return header[1].strip()
@@ -112,7 +127,6 @@ def recognise(text: str) -> str | None:
         if found := _DEBIAN_NAMES.get(name.lower()):
             return found
     flat = " ".join(text.lower().split())
-    # A licence says its name at its beginning; further on it may name others it is compatible with.
-    return next((name for name, phrase in _COMPILED if phrase.search(flat[:3000])), None) or next(
-        (name for name, phrase in _COMPILED if phrase.search(flat)), None
-    )
+    # A licence says its own name first; further on it may name others it is compatible with.
+    places = [(match.start(), name) for name, phrase in _COMPILED if (match := phrase.search(flat))]
+    return min(places, key=lambda place: place[0])[1] if places else None

@@ -21,7 +21,7 @@ _SKIP = words("script style head noscript template iframe object svg math audio 
 HEADINGS = frozenset(("h1", "h2", "h3"))
 
 _SPACE = re.compile(r"[ \t\n\f\xa0]+")
-MARK = "\x1d"
+MARK = "\x01"
 """Stands before a heading while ``headings`` is asked for; a control character that text cannot hold."""
 
 
@@ -106,4 +106,5 @@ def _break(out: list[str], newlines: int) -> None:
     tail = "".join(out[-3:])
     if not tail or tail.endswith(("- ", MARK)):
         return
-    out.append("\n" * max(0, newlines - (len(tail) - len(tail.rstrip("\n")))))
+    if missing := newlines - (len(tail) - len(tail.rstrip("\n"))):
+        out.append("\n" * max(0, missing))

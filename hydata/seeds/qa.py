@@ -20,7 +20,9 @@ from lxml import etree
 
 from hydata.schema import Document, Item
 from hydata.seeds import dataset
+from hydata.seeds.head import Head, peek
 from hydata.seeds.io import clean, open_bytes
+from hydata.seeds.licences import creative_commons
 from hydata.seeds.markup import html_text
 from hydata.seeds.records import (
     Record,
@@ -33,7 +35,7 @@ from hydata.seeds.records import (
     tags_of,
     text_of,
 )
-from hydata.seeds.source import BadInput, Columns, Head, SeedSettings, Source
+from hydata.seeds.source import BadInput, Columns, SeedSettings, Source
 
 KIND = "qa"
 
@@ -48,11 +50,15 @@ TAGS = ("tags", "topic", "topics", "category", "department", "labels")
 
 
 def detects(head: Head, settings: SeedSettings) -> float:
-    if "<posts" in head.text[:2000] and "PostTypeId=" in head.text:
+    if _is_posts(head.text):
         return 1.0
     if any(_is_qa(record, settings.columns) for record in head.records):
         return 0.95 if settings.columns.question else 0.85
     return 0.0
+
+
+def _is_posts(text: str) -> bool:
+    return "<posts" in text[:10_000] and "PostTypeId=" in text
 
 
 def _is_qa(record: Record, columns: Columns) -> bool:
@@ -67,7 +73,7 @@ def _is_qa(record: Record, columns: Columns) -> bool:
 
 
 def read(source: Source, settings: SeedSettings) -> Iterator[Item]:
-    if source.suffix == ".xml":
+    if _is_posts(peek(source).text):
         yield from _posts(source, settings)
         return
     for position, record in records(source, settings.limits):
@@ -249,6 +255,6 @@ def _address(source: Source, number: int) -> str:
 def _licence(stated: str | None, date: str | None) -> str:
     """StackExchange's content licence: stated in newer dumps, else by the date of the post."""
     if stated:
-        return stated.replace(" ", "-").upper()
+        return creative_commons(stated) or stated
     day = (date or "9999")[:10]
     return f"CC-BY-SA-{'2.5' if day < '2011-04-08' else '3.0' if day < '2018-05-02' else '4.0'}"

@@ -129,14 +129,17 @@ def _objects(buffer: _Buffer, index: int, closing: str) -> Iterator[Row]:
 def _value(buffer: _Buffer) -> Record | BadInput:
     """The next value. Decoding is tried first, since it is fast; only if it fails are the value's bounds
     sought, which tells a value that is not all there yet from one that is broken."""
+    start = buffer.at
     try:
-        value, buffer.at = _DECODER.raw_decode(buffer.text, buffer.at)
+        value, buffer.at = _DECODER.raw_decode(buffer.text, start)
     except RecursionError:
         _skip_value(buffer)
         return BadInput("too_deep", "nested too deeply")
     except ValueError:
         pass
     else:
+        if buffer.at - start > buffer.limits.line_bytes:
+            return _too_long(buffer.limits)
         # A number may go on in the next piece, but it is no record either way.
         return (
             value if isinstance(value, dict) else BadInput("not_an_object", f"a JSON {type(value).__name__}")
@@ -145,8 +148,12 @@ def _value(buffer: _Buffer) -> Record | BadInput:
     if text == "":
         buffer.at += 1  # a closing bracket too many
     if text is None:
-        return BadInput("line_too_long", f"a record over {buffer.limits.line_bytes} characters")
+        return _too_long(buffer.limits)
     return parse(text)
+
+
+def _too_long(limits: Limits) -> BadInput:
+    return BadInput("line_too_long", f"a record over {limits.line_bytes} characters")
 
 
 def _skip_value(buffer: _Buffer) -> str | None:

@@ -1,4 +1,4 @@
-"""What every reader works with: a source, the settings, and the beginning of the file.
+"""What every reader works with: a source and the settings.
 
 A *reader* is a module of this package with a constant ``KIND`` (its name, which ``--kind`` takes) and
 two functions::
@@ -6,13 +6,13 @@ two functions::
     def detects(head: Head, settings: SeedSettings) -> float    # 0: not mine ... 1: surely mine
     def read(source: Source, settings: SeedSettings) -> Iterator[Item]
 
-``detects`` sees only the file's beginning, which is read once for all readers. ``read`` may raise
-``BadInput`` when it cannot go on; what was yielded before stays.
+``detects`` sees only the file's beginning (``head.py``), which is read once for all readers. ``read``
+may raise ``BadInput`` when it cannot go on; what was yielded before stays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hydata.schema import Reject
@@ -112,15 +112,3 @@ class SeedSettings(Settings):
     """A source file up to this length is one document; a longer one is split between definitions."""
     all_tree_paths: bool = False
     """Take every path through a tree of replies (OpenAssistant), not only the best-ranked one."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The beginning of a file, unpacked: bytes, the same as text ("" if binary), and its first records
-    if it is JSON, JSONL, CSV, TSV or Parquet. ``size`` is of the file as it lies there."""
-
-    source: Source
-    size: int
-    data: bytes
-    text: str
-    records: tuple[dict[str, object], ...] = field(default=())

@@ -15,20 +15,22 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import brotli  # type: ignore[import-untyped]  # it ships no types
 from fastwarc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from hydata.schema import Document, Item
+from hydata.seeds.head import Head
 from hydata.seeds.io import SAMPLE, clean, decode_html, detect_encoding, is_binary, pieces
-from hydata.seeds.source import BadInput, Head, SeedSettings, Source
+from hydata.seeds.source import BadInput, SeedSettings, Source
 from hydata.seeds.web import page
 
 KIND = "warc"
 
 _PAGES = ("text/html", "application/xhtml+xml")
-_START_PLAIN = re.compile(rb"(?:^|\n)(?=WARC/\d\.\d\r?\n)")
+_START_PLAIN = re.compile(rb"(?=WARC/\d\.\d\r?\n)")
 _START_GZIP = re.compile(rb"(?=\x1f\x8b\x08[\x00-\x1f])")
 _START_TEXT = re.compile(r"^WARC/\d\.\d$", re.M)
 _BLOCK = 1 << 20
@@ -92,66 +94,85 @@ def _record(source: Source, record: WarcRecord, position: int, settings: SeedSet
             yield source.reject("broken_record", "no WARC-Type", position)
         return
     limit = settings.limits.document_bytes
-    media, charset = record.headers.get("Content-Type") or "", None
-    coding = transfer = ""
-    if kind == WarcRecordType.response and media.startswith("application/http"):
-        try:
-            record.parse_http(strict_mode=False)
-            http = record.http_headers
-            status = http.status_code if http else None
-            media, charset = (http.get("Content-Type") or "") if http else "", record.http_charset
-            coding, transfer = (http.get(name) or "" for name in ("Content-Encoding", "Transfer-Encoding"))
-        except (OSError, ValueError, AttributeError) as error:
-            yield source.reject("broken_record", f"HTTP headers: {error}", position)
-            return
-        if status is not None and not 200 <= status < 300:
-            yield source.reject("http_status", str(status), position)
-            return
-    media = media.partition(";")[0].strip().lower()
-    if media and media not in _PAGES and media != "text/plain":
-        yield source.reject("not_text", media, position)
-        return
-    if record.content_length > limit:
-        yield source.reject("too_large", f"{record.content_length} bytes", position)
-        return
-    data = record.reader.read(limit)
-    if len(data) < record.reader.tell() - 1:
-        yield source.reject("broken_record", "cut short", position)
     try:
-        data = _body(data, coding.strip().lower(), transfer.strip().lower(), limit)
-        yield _document(source, record, data, media, charset, position)
+        http = _http(record)
+        if http.status is not None and not 200 <= http.status < 300:
+            raise BadInput("http_status", str(http.status))
+        if http.media and http.media not in _PAGES and http.media != "text/plain":
+            raise BadInput("not_text", http.media)
+        if record.content_length > limit:
+            raise BadInput("too_large", f"{record.content_length} bytes")
+        data = record.reader.read(limit)
+        if len(data) < record.content_length:
+            raise BadInput("broken_record", f"cut short: {len(data)} of {record.content_length} bytes")
+        yield _document(source, record, _body(data, http, limit), http, position)
     except BadInput as bad:
         yield source.reject(bad.reason, bad.detail, position)
 
 
-def _document(
-    source: Source, record: WarcRecord, data: bytes, media: str, charset: str | None, position: int
-) -> Document:
+@dataclass(frozen=True)
+class _Http:
+    """What the headers say of the body: its media type and charset, and how it was packed."""
+
+    media: str
+    status: int | None = None
+    charset: str | None = None
+    coding: str = ""
+    transfer: str = ""
+
+
+def _http(record: WarcRecord) -> _Http:
+    """The HTTP headers of a response; of other records the media type alone. Moves the reader to the body."""
+    media = record.headers.get("Content-Type") or ""
+    if record.record_type != WarcRecordType.response or not media.startswith("application/http"):
+        return _Http(_media(media))
+    try:
+        record.parse_http(strict_mode=False)
+        headers = record.http_headers
+        coding, transfer = (
+            (headers.get(name) or "").strip().lower() for name in ("Content-Encoding", "Transfer-Encoding")
+        )
+        return _Http(
+            _media(headers.get("Content-Type") or ""),
+            headers.status_code,
+            record.http_charset,
+            coding,
+            transfer,
+        )
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadInput("broken_record", f"HTTP headers: {error}") from error
+
+
+def _media(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
+
+
+def _document(source: Source, record: WarcRecord, data: bytes, http: _Http, position: int) -> Document:
     uri = (record.headers.get("WARC-Target-URI") or "").strip("<>") or source.file
     date = record.headers.get("WARC-Date")
     if not data.strip():
         raise BadInput("empty", "no body")
     if is_binary(data[:SAMPLE]):
-        raise BadInput("not_text", f"{media or 'no type'}, begins with {data[:8].hex(' ')}")
-    if media == "text/plain":
+        raise BadInput("not_text", f"{http.media or 'no type'}, begins with {data[:8].hex(' ')}")
+    if http.media == "text/plain":
         text = clean(data.decode(detect_encoding(data[:SAMPLE]), "replace")).strip()
         return Document("web", uri, source.file, position, text, published=date)
-    return page(decode_html(data, charset), uri, source, position, date)
+    return page(decode_html(data, http.charset), uri, source, position, date)
 
 
-def _body(data: bytes, coding: str, transfer: str, limit: int) -> bytes:
+def _body(data: bytes, http: _Http, limit: int) -> bytes:
     """The body freed from transfer and content codings; left alone where it was stored without them."""
-    if transfer == "chunked":
+    if http.transfer == "chunked":
         data = _dechunked(data)
-    if coding in ("gzip", "x-gzip", "deflate") and data[:1] in (b"\x1f", b"\x78"):
+    if http.coding in ("gzip", "x-gzip", "deflate") and data[:1] in (b"\x1f", b"\x78"):
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
         try:
             data = unpacker.decompress(data, limit)
         except zlib.error as error:
-            raise BadInput("broken_record", f"{coding}: {error}") from error
+            raise BadInput("broken_record", f"{http.coding}: {error}") from error
         if unpacker.unconsumed_tail:
             raise BadInput("decompression_bomb", f"unpacks to over {limit} bytes")
-    elif coding == "br":
+    elif http.coding == "br":
         try:
             data = brotli.Decompressor().process(data, output_buffer_limit=limit)
         except brotli.error:
