@@ -24,7 +24,7 @@ from pathlib import Path
 import polars as pl
 
 from hydata import ingest
-from hydata.errors import ConservationError
+from hydata.errors import ConfigError, ConservationError
 from hydata.export.provenance import record_provenance
 from hydata.models import Stats, open_models
 from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
@@ -309,6 +309,22 @@ async def open_session(root: Path, recipe: Recipe, rebuild: Iterable[str] = ()) 
                 write_duckdb(root, session.head, session.schemas)
 
 
+def check_stages(recipe: Recipe, rebuild: Iterable[str], until: str | None) -> None:
+    """Check that the stages a caller names exist.
+
+    Raises:
+        ConfigError: names those there are.
+    """
+    nodes = plan(recipe)
+    ends = {node.id.split("/")[0] for node in nodes}
+    if until is not None and until not in ends:
+        raise ConfigError(f"--until {until}: give one of {', '.join(sorted(ends))}")
+    stages = {node.stage.name for node in nodes if isinstance(node.stage, MapStage)}
+    for name in rebuild:
+        if name not in stages:
+            raise ConfigError(f"--rebuild {name}: give one of {', '.join(sorted(stages))}")
+
+
 async def _tick(progress: Progress) -> None:
     while True:
         await asyncio.sleep(1)
@@ -343,6 +359,7 @@ async def run_recipe(
         TransientModelError: some shards stayed unfinished; everything else is recorded.
     """
     progress = progress or Progress()
+    check_stages(recipe, rebuild, until)
     async with open_session(root, recipe, rebuild) as session:
         limit = asyncio.Semaphore(shards_in_flight)
 

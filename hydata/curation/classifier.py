@@ -31,8 +31,16 @@ import polars as pl
 from pydantic import Field
 
 from hydata.curation.words import words
-from hydata.errors import ConfigError, WarehouseError
-from hydata.schema import JUDGEMENT_KEY, Output, canonical_json, instruction_text, judgements_frame
+from hydata.errors import WarehouseError
+from hydata.schema import (
+    JUDGEMENT_KEY,
+    Output,
+    Reject,
+    canonical_json,
+    instruction_text,
+    judgements_frame,
+    rejects_frame,
+)
 from hydata.stage import ArtefactStage, Context, MapStage, Settings
 
 __all__ = ["ARTEFACT", "COLUMNS", "STAGE", "TRAIN", "ClassifySettings", "TrainSettings", "classify", "train"]
@@ -50,6 +58,7 @@ COLUMNS = pl.Schema(
 MAX_WORDS = 512
 """Words of an instruction that are looked at; what it is about shows in its beginning."""
 
+_FOUND = ("record_id", "dimension", "label", "confidence")
 _PREFIX = "__label__"
 _BUCKETS = 50_000
 _WRITTEN = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: the time of training is not content
@@ -104,14 +113,9 @@ def train(
 
     ``labels`` are shards with the columns of ``COLUMNS``, ``conversations`` shards of ``CONVERSATIONS``.
     Labels of a record that is not among the conversations are left out; a record labelled several
-    times counts as often. Raises ConfigError if no label is left to learn from.
+    times counts as often. Without labels the artefact knows no dimension.
     """
     taught = _labelled(labels, conversations)
-    if taught.is_empty():
-        raise ConfigError(
-            f"no label of judge {TEACHER!r} belongs to a given conversation ({len(labels)} label shards, "
-            f"{len(conversations)} conversation shards): run the labelling step first"
-        )
     dimensions, models = {}, {}
     for (name,), rows in taught.group_by("dimension", maintain_order=True):
         counts = dict(rows.group_by("label").len().sort("label").iter_rows())
@@ -124,12 +128,13 @@ def train(
 
 
 def classify(conversations: pl.DataFrame, artefact: Path) -> pl.DataFrame:
-    """``record_id``, ``dimension``, ``label``, ``confidence`` (0 to 1): one row per record and dimension."""
+    """``record_id``, ``dimension``, ``label``, ``confidence`` (0 to 1): one row per record and dimension
+    that the artefact knows."""
     with _load_lock:
         classifier = _load(artefact)
     texts = conversations.select("record_id", text=_tokens())
     wordless = texts["text"] == ""
-    frames = []
+    frames = [pl.DataFrame(schema={name: COLUMNS[name] for name in _FOUND})]
     for name, dimension in sorted(classifier.manifest.dimensions.items()):
         label, share = dimension.majority
         predicted = texts.select(
@@ -154,9 +159,13 @@ def classify(conversations: pl.DataFrame, artefact: Path) -> pl.DataFrame:
 
 
 async def run(conversations: pl.DataFrame, settings: ClassifySettings, context: Context) -> Output:
-    """One row per record and dimension in ``COLUMNS``; nothing is rejected."""
+    """One row per record and dimension in ``COLUMNS``; rejects only if there were no labels to learn from."""
     artefact = _artefact(context)
     found = classify(conversations, artefact)
+    if found.is_empty():
+        ids = conversations["record_id"]
+        rejects = rejects_frame(Reject("classify", "no_labels_to_learn_from", record_id=id) for id in ids)
+        return Output(pl.DataFrame(schema=COLUMNS), rejects)
     judged = judgements_frame(found["record_id"], JUDGE, artefact.stem)
     return Output(pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS))
 
@@ -189,7 +198,7 @@ def _labelled(labels: Sequence[Path], conversations: Sequence[Path]) -> pl.DataF
     ]
     texts = [pl.scan_parquet(path).select("record_id", text=_tokens()) for path in conversations]
     if not wanted or not texts:
-        return pl.DataFrame()
+        return pl.DataFrame(schema=dict.fromkeys(("dimension", "label", "text"), pl.String()))
     return (
         pl.concat(wanted)
         .join(pl.concat(texts).unique("record_id", keep="any"), on="record_id")

@@ -78,7 +78,8 @@ async def run(conversations: pl.DataFrame, settings: AgreementSettings, context:
     """Complete conversations to one row of ``AGREEMENT`` each.
 
     ``answer`` is the record's own; ``share`` is the largest group's part of the votes; ``majority`` says
-    whether the record belongs to it.
+    whether the record belongs to it, null without a verdict: a record nobody contradicts is not in a
+    minority.
     """
     votes = pl.col("answer").count()
     measured = _answers(conversations).with_columns(size=votes.over("question", "answer"))
@@ -101,9 +102,9 @@ async def run(conversations: pl.DataFrame, settings: AgreementSettings, context:
             ).fill_null(True)
         )
         .with_columns(
-            majority=~pl.col("abstained")
-            & pl.col("answer").is_not_null()
-            & (pl.col("size") == pl.col("largest"))
+            majority=pl.when(~pl.col("abstained")).then(
+                pl.col("answer").is_not_null() & (pl.col("size") == pl.col("largest"))
+            )
         )
     )
     key = judgements_frame(measured["record_id"], NAME, str(VERSION))

@@ -9,7 +9,7 @@ import pytest
 
 from hydata.curation import classifier
 from hydata.curation.classifier import TrainSettings, classify, train
-from hydata.errors import ConfigError, WarehouseError
+from hydata.errors import WarehouseError
 from hydata.schema import Conversation, Message, conversations_frame, judgements_frame
 
 TOPICS = {
@@ -83,13 +83,15 @@ def test_training_and_loading_are_quiet(tmp_path: Path, capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_labels_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    _, labels, shards = write(tmp_path)
-    with pytest.raises(ConfigError, match="labelling step"):
-        train([], shards, TrainSettings(), tmp_path)
-    pl.read_parquet(labels[0]).filter(judge="other").write_parquet(labels[0])
-    with pytest.raises(ConfigError, match="labeller"):
-        train(labels, shards, TrainSettings(), tmp_path)
+def test_without_labels_every_record_is_rejected_with_the_reason(tmp_path: Path) -> None:
+    conversations, _, shards = write(tmp_path)
+    artefact = train([], shards, TrainSettings(), tmp_path)
+    assert classify(conversations, artefact).is_empty()
+    context = SimpleNamespace(artefacts={"labels": artefact})
+    output = asyncio.run(classifier.STAGE.run(conversations, classifier.ClassifySettings(), context))
+    assert output.rows.schema == classifier.COLUMNS
+    assert set(output.rejects["record_id"]) == set(conversations["record_id"])
+    assert set(output.rejects["reason"]) == {"no_labels_to_learn_from"}
 
 
 def test_the_stage_judges_every_record_in_every_dimension(tmp_path: Path) -> None:

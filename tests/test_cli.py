@@ -1,0 +1,138 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, STANDIN
+from typer.main import get_command
+
+from hydata.cli import app
+
+RUN = "import sys; from hydata.cli import main; sys.argv[0] = 'hydata'; main()"
+
+
+def hydata(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", RUN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a project made by ``hydata init`` and run with the stand-in model."""
+    folder = tmp_path_factory.mktemp("project")
+    assert hydata("init", cwd=folder).returncode == 0
+    (folder / "models.toml").write_text(STANDIN.format(delay=0))
+    done = hydata("run", "recipe.toml", ROOT / "examples" / "seeds", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_init_keeps_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("name = 'mine'\n")
+    done = hydata("init", tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "recipe.toml").read_text() == "name = 'mine'\n"
+    for name in ("models.toml", "policy.toml", "prompts/generate", "taxonomy/domain.yaml"):
+        assert (tmp_path / name).exists()
+
+
+def test_status_prints_the_funnel(finished: Path) -> None:
+    done = hydata("status", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    for step in (
+        "documents",
+        "instructions generated",
+        "instructions evolved",
+        "responses",
+        "kept",
+        "in the mix",
+    ):
+        assert step in done.stdout
+
+
+def test_export_writes_what_the_trainer_reads(finished: Path) -> None:
+    done = hydata("export", "--output", "mix.jsonl", "--show", 1, cwd=finished)
+    assert done.returncode == 0, done.stderr
+    lines = (finished / "mix.jsonl").read_bytes().splitlines()
+    manifest = json.loads((finished / "mix.manifest.json").read_text())
+    assert len(lines) == manifest["rows"] > 0
+    assert manifest["tokenizer"] == "estimated"
+    for line in lines:
+        messages = json.loads(line)["messages"]
+        assert [m["role"] for m in messages] == ["system", "user", "assistant"]
+        assert messages[0]["content"] == "You are a helpful assistant."
+        assert set(messages[0]) == {"role", "content"}
+    assert b"\\u" not in b"".join(lines)
+
+
+def test_sql_in_three_formats(finished: Path) -> None:
+    query = "SELECT kind, count(*) AS n FROM documents GROUP BY kind ORDER BY kind"
+    assert "book" in hydata("sql", query, cwd=finished).stdout
+    assert hydata("sql", query, "-f", "csv", cwd=finished).stdout.startswith("kind,n\nbook,")
+    rows = hydata("sql", query, "-f", "jsonl", cwd=finished).stdout.splitlines()
+    assert json.loads(rows[0])["kind"] == "book"
+
+
+def test_why_tells_the_story_from_seed_to_mix(finished: Path) -> None:
+    query = """
+        SELECT r.record_id FROM mixes JOIN responses AS r USING (record_id)
+        JOIN conversations AS e ON e.record_id = r.parent_ids[1] AND e.step = 'evolve'
+        WHERE weight > 0 LIMIT 1
+    """
+    record = hydata("sql", query, "-f", "csv", cwd=finished).stdout.split()[1]
+    done = hydata("why", record[:10], cwd=finished)
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "respond",
+        "evolve",
+        "generate",
+        "document",
+        "prompt",
+        "rules",
+        "critic",
+        "final",
+        "mix main",
+    ):
+        assert word in done.stdout, word
+    document = hydata("sql", "SELECT document_id FROM documents LIMIT 1", "-f", "csv", cwd=finished)
+    assert "document" in hydata("why", document.stdout.split()[1], cwd=finished).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "missing.toml"), 2, "missing.toml: no such file"),
+        (("run", "recipe.toml", "no-such-seed"), 2, "no-such-seed"),
+        (("ingest", "no-such-seed"), 2, "no-such-seed"),
+        (("ingest", ".", "--kind", "wbe"), 2, "wbe"),
+        (("sql", "SELECT nothing FROM nowhere"), 2, "nowhere"),
+        (("sql", "SELECT 1", "-f", "xml"), 2, "xml"),
+        (("why", "zzzz"), 3, "zzzz"),
+        (("export", "--mix", "other"), 3, "other"),
+        (("export", "--output", "mix.txt"), 2, "mix.txt"),
+        (("status", "-w", "empty"), 3, "empty"),
+        (("run", "recipe.toml", "--rebuild", "respnd"), 2, "respnd"),
+        (("run", "recipe.toml", "--until", "respnd"), 2, "respnd"),
+    ],
+)
+def test_errors_name_the_value_without_a_traceback(
+    finished: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = hydata(*arguments, cwd=finished)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_command_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = get_command(app)
+    for name, sub in command.commands.items():  # type: ignore[attr-defined]  # a click group
+        assert sub.help, f"hydata {name} has no help text"
+        assert f"hydata {name}" in readme, f"README.md does not mention `hydata {name}`"
+        for parameter in sub.params:
+            if parameter.name != "help":
+                assert getattr(parameter, "help", None), f"hydata {name}: {parameter.name} has no help"
