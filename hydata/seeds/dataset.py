@@ -187,15 +187,18 @@ def _call(value: object) -> ToolCall:
     are an object become JSON text."""
     outer = value if isinstance(value, dict) else {}
     call = outer["function"] if isinstance(outer.get("function"), dict) else outer
-    name, arguments = call.get("name"), call.get("arguments", call.get("parameters", {}))
-    if not isinstance(name, str) or not name:
+    name, arguments = line_of(call.get("name")), call.get("arguments", call.get("parameters", {}))
+    if name is None:
         raise BadInput("broken_tool_call", f"no name in {str(value)[:200]}")
     identifier = line_of(outer.get("id"))
     return ToolCall(name, text_of(arguments) if isinstance(arguments, str) else _json(arguments), identifier)
 
 
 def _json(value: object) -> str:
-    return text_of(canonical_json(value))
+    try:
+        return text_of(canonical_json(value))
+    except RecursionError as error:
+        raise BadInput("too_deep", "nested too deeply") from error
 
 
 def _tools(value: object) -> str | None:

@@ -22,6 +22,7 @@ from hydata.seeds.source import BadInput, Columns, Limits, Source
 Record: TypeAlias = dict[str, object]
 Row: TypeAlias = tuple[int, Record | BadInput]
 
+MAX_DEPTH = 16
 PARQUET_ROWS = 1_000
 """Rows of a Parquet batch: a row group can hold millions, and conversations are long."""
 
@@ -276,19 +277,21 @@ def field(record: Record, chosen: str | None, names: Sequence[str]) -> object:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def text_of(value: object) -> str:
+def text_of(value: object, depth: int = 0) -> str:
     """A value as text, as it stands: lists of paragraphs are joined by newlines, sections keep their
-    headings. A text of white space only is no text."""
+    headings. A text of white space only is no text, nor is what lies deeper than a book has levels."""
+    if depth > MAX_DEPTH:
+        return ""
     if isinstance(value, str):
         return clean(value) if value.strip() else ""
     if isinstance(value, (list, tuple)):
-        return "\n".join(filter(None, (text_of(v) for v in value)))
+        return "\n".join(filter(None, (text_of(v, depth + 1) for v in value)))
     if isinstance(value, dict):
         return "\n".join(
             filter(
                 None,
                 (
-                    text_of(value.get(k))
+                    text_of(value.get(k), depth + 1)
                     for k in ("title", "chapter", "text", "value", "paragraphs", "content")
                 ),
             )
@@ -302,11 +305,12 @@ def line_of(value: object) -> str | None:
 
 
 def number_of(value: object) -> int | None:
-    """A whole number, also from text or a float; None for anything else."""
+    """A whole number of 64 bits, also from text or a float; None for anything else."""
     try:
-        return int(float(value)) if isinstance(value, (int, float, str)) else None
+        number = int(float(value)) if isinstance(value, (int, float, str)) else None
     except (ValueError, OverflowError):
         return None
+    return number if number is None or abs(number) < 1 << 63 else None
 
 
 def tags_of(value: object) -> tuple[str, ...]:

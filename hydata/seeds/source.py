@@ -60,6 +60,7 @@ class Source:
 
     def reject(self, reason: str, detail: str = "", position: int | None = None) -> Reject:
         """A reject of this file's, or of what stands at ``position`` in it."""
+        detail = detail.encode("utf-8", "replace").decode()  # a detail may quote lone surrogates
         return Reject(STAGE, reason, detail, file=self.file, position=position)
 
 

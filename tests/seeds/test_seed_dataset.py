@@ -233,6 +233,20 @@ def test_arrays_are_read_past_broken_elements(reading, broken: str, reasons: lis
         assert turns(items[1])[0][1] == "a\ufffdb"
 
 
+def test_values_that_are_not_what_they_should_be(reading) -> None:
+    deep = "[" * 400 + "]" * 400
+    rows = [
+        f'{{"instruction": {deep}, "output": "x"}}',
+        f'{{"instruction": "Hi", "output": "x", "tools": {deep}}}',
+        '{"instruction": 5, "output": {"text": "five"}}',
+        '{"messages": [{"role": "na\\ud800me", "content": "x"}]}',
+    ]
+    items = reading("set.jsonl", "\n".join([*rows, GOOD]))
+    assert [i.reason for i in items if isinstance(i, Reject)] == ["empty_record", "unknown_role"]
+    assert turns(items[2]) == [("user", "5"), ("assistant", "five")]
+    assert turns(items[-1]) == [("user", "Hi"), ("assistant", "Yo")]
+
+
 def test_array_that_ends_too_early(reading) -> None:
     *good, reject = reading("set.json", f'[{GOOD}, {GOOD}, {{"instruction": "cu')
     assert len(good) == 2 + isinstance(good[-1], Reject)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from hydata.schema import Document, Reject
+from hydata.schema import Document, Reject, documents_frame
 
 
 def row(**attributes: object) -> str:
@@ -144,6 +144,11 @@ def test_metadata_of_records(reading) -> None:
     (item,) = reading("qa.jsonl", lines(record))
     assert (item.uri, item.language, item.tags, item.score) == ("https://example.org", "de", ("a",), 7)
     assert (item.licence, item.published) == ("MIT", "2020/03/17")
+
+
+def test_a_score_of_no_size_a_column_can_hold(reading) -> None:
+    items = reading("qa.jsonl", lines({"question": "Q", "answer": "A", "score": 1e30, "tags": {"a": 1}}))
+    assert documents_frame(items)["score"].to_list() == [None]
 
 
 def test_csv_with_quoted_newlines_and_a_ragged_row(reading) -> None:
