@@ -74,7 +74,7 @@ drop.low_tier = { measure = "critiques.tier", above = 3 }
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def workplace(tmp_path: Path) -> Path:
     """A folder with seeds, and one recipe over a model that fails now and then and one that does not."""
     (tmp_path / "seeds").mkdir()
     for seed in ("web/en_heat_pump.html", "web/zh_dujiangyan.html", "qa/word_problems.csv"):
@@ -112,19 +112,19 @@ def test_both_deployments_stand_as_prefect_yaml_says(prefect: Prefect) -> None:
     assert str(ROOT) not in (ROOT / "prefect.yaml").read_text()
 
 
-def test_nightly_runs_only_what_is_new_and_its_mix_is_exported(prefect: Prefect, project: Path) -> None:
-    warehouse = project / "warehouse"
+def test_nightly_runs_only_what_is_new_and_its_mix_is_exported(prefect: Prefect, workplace: Path) -> None:
+    warehouse = workplace / "warehouse"
     parameters = {
-        "recipe": str(project / "faulty.toml"),
+        "recipe": str(workplace / "faulty.toml"),
         "warehouse": str(warehouse),
-        "seeds": [str(project / "seeds")],
+        "seeds": [str(workplace / "seeds")],
         "retry_delays": [0] * 20,
     }
 
     # the first night; meanwhile the command line's way to do the same
     first = prefect.start("nightly/nightly", **parameters)
-    direct = project / "direct"
-    asyncio.run(run_recipe(direct, load_recipe(project / "steady.toml", (str(project / "seeds"),))))
+    direct = workplace / "direct"
+    asyncio.run(run_recipe(direct, load_recipe(workplace / "steady.toml", (str(workplace / "seeds"),))))
     run = prefect.wait(first)
     assert run.state is not None
     assert run.state.is_completed(), run.state.message
@@ -148,7 +148,7 @@ def test_nightly_runs_only_what_is_new_and_its_mix_is_exported(prefect: Prefect,
 
     # one seed more: its documents, what comes of them, and the stages that look at everything
     written = {path: path.stat().st_mtime_ns for path in warehouse.rglob("*.parquet")}
-    shutil.copy(EXAMPLES / "web" / "en_sourdough.html", project / "seeds")
+    shutil.copy(EXAMPLES / "web" / "en_sourdough.html", workplace / "seeds")
     second = prefect.start("nightly/nightly", **parameters)
     assert prefect.wait(second).state.is_completed()
     later = read_head(warehouse, "Small_One")
