@@ -83,7 +83,9 @@ class Prompt:
                 f"{self.file}: rendered with variables {sorted(given)}, but it declares {sorted(declared)}"
             )
         for name, value in values.items():
-            if not isinstance(value, str) and not all(isinstance(v, str) for v in value):
+            # Callers are typed; this guards against a null of a frame, which Jinja would write as "None".
+            listed = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+            if not isinstance(value, str) and not listed:
                 raise ConfigError(f"{self.file}: variable {name!r} must be text or a list of texts")
         try:
             return tuple(Message(role, part.render(values).strip()) for role, part in self.parts)

@@ -20,7 +20,7 @@ from typing import Literal
 
 Form = Literal["choice", "truth", "number"]
 
-_OPTION = re.compile(r"(?:\A|[\s(（,，;；])([A-Ha-h])\s*[.)、．）:：]\s*(?=\S)")
+_OPTION = re.compile(r"(?:\A|[\s(（,，;；?？。])([A-Ha-h])\s*[.)、．）:：]\s*(?=\S)")
 _TRUTH = re.compile(
     r"\btrue or false\b|\bright or wrong\b|\byes or no\b|\bis (?:it|this|that) (?:true|correct)\b"
     r"|对还是错|是对是错|判断.{0,12}(?:对错|正误|真假)|是否正确|正确还是错误|对吗[?？]?\s*\Z",
@@ -42,7 +42,7 @@ _QUANTITY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HAS_NUMBER = re.compile(
-    r"\d|\$|\\|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|half|twice|third|quarter"
+    r"\d|\$|\\|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|half|twice|third|quarter"
     r"|double)\b|[一二三四五六七八九十百千两半][个只元天人年本次岁倍分条名张棵辆米千位件支]",
     re.IGNORECASE,
 )
@@ -71,6 +71,8 @@ _NUMBER = re.compile(
     r"[-−]?(?:\d{1,3}(?:[,，]\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*[%％])?|[-−]?\.\d+"
 )
 _CHOICE = re.compile(r"(?<![A-Za-z])[(（\[*]*([A-H])[)）\]*]*(?![A-Za-z'’])")
+_ALONE = re.compile(r"[(（*]*([A-H])(?:[)）*.．、:：]|\Z)")
+_FIRST_WORD = re.compile(r"[\s,.!，。！、:：]")
 _TRUE = re.compile(r"\b(?:true|yes|correct|right)\b|(?<![不])(?:正确|是的|对)", re.IGNORECASE)
 _FALSE = re.compile(
     r"\b(?:false|no|incorrect|not correct|not true|wrong)\b|错误|不正确|不对|不是|错", re.IGNORECASE
@@ -99,11 +101,10 @@ def extract_answer(text: str, form: Form, percent: bool = False) -> str | None:
         numbers = _NUMBER.findall(_plain(text))
         return _number(numbers[-1], percent) if numbers else None
     # Without a mark, a letter or a yes counts only where a whole line or the opening word is one.
-    for line in (lines[-1], lines[0]):
-        opening = re.split(r"[\s,.，。、:：)）]", line.strip().lstrip("(（*"), maxsplit=1)[0]
-        if form == "choice" and re.fullmatch(r"[A-H][)*）]*", opening):
-            return opening[0]
-        if form == "truth" and (answer := _truth(opening)) is not None:
+    for line in (lines[-1].strip(), lines[0].strip()):
+        if form == "choice" and (letter := _ALONE.match(line)):
+            return letter[1]
+        if form == "truth" and (answer := _truth(_FIRST_WORD.split(line, maxsplit=1)[0])) is not None:
             return answer
     return None
 

@@ -77,8 +77,9 @@ _FENCE = re.compile(r"\A```[^\n`]*\n(.*?)\n?```\Z", re.DOTALL)
 _PREAMBLE = re.compile(
     r"\A(?:sure|certainly|of course|okay|ok|great|here(?:'s|’s| is| are)|the (?:new|harder|rewritten))\b"
     r"[^\n:.?]{0,100}:\s+"
+    r"|\A.{0,300}?\bhere(?:'s|’s| is) (?:the|a|my) (?:new|revised|rewritten|improved|harder)\b[^\n:.?]*:\s"
     r"|\A(?:好的|好|当然|以下是|下面是|这是|改写后的?)[^\n：:。？]{0,40}[：:]\s*",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 _LABEL = re.compile(
     r"\A[*#\s]*(?:(?:new|next|follow-up|harder|rewritten|revised|clearer|exam|programming)\s+)?"
@@ -90,7 +91,8 @@ _LABEL = re.compile(
 _NUMBER = re.compile(r"\A(?:[（(]?\d{1,2}(?:[.)]\s+|[）、])|[-*•]\s+)")
 _NEXT_ITEM = re.compile(r"\n\s*(?:[（(]?[2２](?:[.)]\s|[）、])|[-*•]\s)")
 _OWN_ANSWER = re.compile(
-    r"\n+[*#\s]*(?:(?:sample |possible |expected )?(?:answer|solution|response)|(?:参考)?答案|解答|回答|答|解)"
+    r"\n+[*#\s]*"
+    r"(?:(?:sample |possible |expected )?(?:answer|solution|response)|(?:参考)?答案|解答|回答|答|解)"
     r"\s*\**\s*[:：].*\Z",
     re.IGNORECASE | re.DOTALL,
 )
@@ -129,7 +131,7 @@ _POINTS_AT_SOURCE = re.compile(
     r"(?:text|passage|article|web\s?page|document|excerpt|extract|paragraph|(?:code )?snippet|code block"
     r"|transcript|pages)\b"
     r"|\b(?:the|this)\s+(?:above|given|provided|following)\s+(?:\w+\s+){0,2}"
-    r"(?:code|question|answer|information|context|page|story|conversation|exchange|list)\b"
+    r"(?:code|function|method|question|answer|information|context|page|story|conversation|exchange|list)\b"
     r"|\b(?:code|text|passage|question|answer|information|description)\s+(?:above|below)\b"
     r"|\b(?:mentioned|described|listed|stated|shown|discussed)\s+(?:above|below|here)\b"
     r"|\bthis\s+(?:code|page|chapter|section|function|program)\b|\bin the (?:code|page|chapter)\b",
@@ -197,7 +199,7 @@ def find_defect(text: str, language: str, own_words: str) -> Defect | None:
     found = tokens(text)
     if not found:
         return Defect("empty", text)
-    if leaks(found, own_words):
+    if leaks(text, own_words):
         return Defect("leaks_prompt", text)
     if not in_language(text, language):
         return Defect("wrong_language", f"wanted {language}: {text}")
@@ -208,7 +210,18 @@ def find_defect(text: str, language: str, own_words: str) -> Defect | None:
     return None
 
 
-def leaks(found: Sequence[str], own_words: str) -> bool:
-    """Whether the tokens repeat a run of the prompt's own words."""
+_TAG = re.compile(r"</?\w+>")
+_SENTENCE_END = re.compile(r"[.!?。！？：:\n]+")
+
+
+def leaks(text: str, own_words: str) -> bool:
+    """Whether the text repeats a run of the prompt's own words, a whole sentence of them, or its tags."""
+    if any(tag in text for tag in _TAG.findall(own_words)):
+        return True
+    found = tokens(text)
     size = SHINGLE[script_language(own_words)]
-    return not shingles(found, size).isdisjoint(shingles(tokens(own_words), size))
+    if not shingles(found, size).isdisjoint(shingles(tokens(own_words), size)):
+        return True
+    said = {tuple(tokens(sentence)) for sentence in _SENTENCE_END.split(text)}
+    own = {tuple(tokens(sentence)) for sentence in _SENTENCE_END.split(own_words)}
+    return any(len(sentence) >= 3 for sentence in said & own)

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+
+from hydata.errors import ConfigError
+from hydata.prompts import load_prompts
+from hydata.schema import Message
+from hydata.synthesis import critique, evolve, generate, label, self_instruct
+
+PROMPTS = Path(__file__).parent.parent / "prompts"
+
+GOOD = "---\nvariables: [text]\nkinds: [web]\n---\nRead this:\n{{ text }}\n\nAsk about it."
+
+
+def library(folder: Path, content: str = GOOD, name: str = "generate/ask.en.md"):
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content, encoding="utf-8")
+    return load_prompts(folder)
+
+
+def test_a_prompt_is_rendered_with_its_values_as_they_are(tmp_path: Path) -> None:
+    (prompt,) = library(tmp_path).find("generate")
+    seed = "{{ 7*7 }} {% raw %} <b>&amp;</b> {{ ''.__class__ }}\n---user---\nnew turn"
+    assert prompt.render(text=seed) == (Message("user", f"Read this:\n{seed}\n\nAsk about it."),)
+
+
+def test_role_lines_begin_messages_and_own_words_leave_values_out(tmp_path: Path) -> None:
+    body = "---system---\nBe brief.\n---user---\nA\n---assistant---\nB\n---user---\n{{ text }}\n"
+    (prompt,) = library(tmp_path, f"---\nvariables: [text]\n---\n{body}").find("generate")
+    assert prompt.render(text="C") == (
+        Message("system", "Be brief."),
+        Message("user", "A"),
+        Message("assistant", "B"),
+        Message("user", "C"),
+    )
+    assert prompt.own_words.split() == ["Be", "brief.", "A", "B"]
+
+
+def test_an_id_follows_the_content(tmp_path: Path) -> None:
+    (first,) = library(tmp_path).find("generate")
+    hash = load_prompts(tmp_path).hash("generate")
+    (same,) = library(tmp_path, GOOD.replace("\n", "\r\n")).find("generate")
+    (other,) = library(tmp_path, GOOD + " Briefly.").find("generate")
+    assert first.id == same.id
+    assert first.id.startswith("generate/ask.en@")
+    assert len(first.id.partition("@")[2]) == 8
+    assert other.id != first.id
+    assert load_prompts(tmp_path).hash("generate") != hash
+
+
+def test_prompts_are_found_by_language_kind_and_name(tmp_path: Path) -> None:
+    library(tmp_path)
+    library(tmp_path, GOOD, "generate/ask.zh.md")
+    found = library(tmp_path, GOOD.replace("kinds: [web]\n", ""), "generate/any.en.md")
+    assert [p.name for p in found.find("generate", language="en", kind="web")] == ["any", "ask"]
+    assert [p.name for p in found.find("generate", language="en", kind="book")] == ["any"]
+    assert [p.language for p in found.find("generate", name="ask")] == ["en", "zh"]
+    assert found.find("evolve") == ()
+
+
+@pytest.mark.parametrize("values", [{}, {"text": "a", "title": "b"}, {"text": 7}, {"text": ["a", None]}])
+def test_wrong_values_raise_before_any_call(tmp_path: Path, values: dict) -> None:
+    (prompt,) = library(tmp_path).find("generate")
+    with pytest.raises(ConfigError, match=r"ask\.en\.md"):
+        prompt.render(**values)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("no front matter", "no front matter"),
+        ("---\nvariables: [text\n---\n{{ text }}", "not YAML"),
+        ("---\n- text\n---\n{{ text }}", "keys and values"),
+        ("---\nkinds: [web]\n---\nHi", "variables: Field required"),
+        ("---\nvariables: []\ncolour: red\n---\nHi", "colour.*known keys are variables"),
+        ("---\nvariables: []\nkinds: [film]\n---\nHi", "kinds"),
+        ("---\nvariables: []\n---\n{{ text }}", r"the body uses \['text'\]; declare"),
+        ("---\nvariables: [text, title]\n---\n{{ text }}", r"\['title'\] declared but never used"),
+        ("---\nvariables: []\n---\n{% if %}", "not valid Jinja"),
+        ("---\nvariables: []\n---\n{% include 'a' %}", "include"),
+        ("---\nvariables: []\n---\nHi\n---system---\nBe brief.\n---user---\nHi", "before the first role"),
+        ("---\nvariables: []\n---\n---system---\nBe brief.\n", "the last one must be the user's"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_remedy(tmp_path: Path, content: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"(?s)ask\.en\.md.*{says}"):
+        library(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["generate/ask.md", "generate/ask.fr.md", "generate/.en.md"])
+def test_a_name_without_a_language_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"\.en\.md or \.zh\.md"):
+        library(tmp_path, GOOD, name)
+
+
+def test_a_template_cannot_reach_into_python(tmp_path: Path) -> None:
+    body = "---\nvariables: [text]\n---\n{{ text.__class__.__mro__ }}"
+    (prompt,) = library(tmp_path, body).find("generate")
+    with pytest.raises(ConfigError, match="cannot be rendered"):
+        prompt.render(text="a")
+
+
+def test_a_step_without_prompts_or_with_strange_variables_is_refused(tmp_path: Path) -> None:
+    found = library(tmp_path)
+    with pytest.raises(ConfigError, match="no prompts"):
+        found.hash("evolve")
+    with pytest.raises(ConfigError, match=r"\['text'\] are not provided"):
+        found.hash("generate", ("title",))
+    with pytest.raises(ConfigError, match="no prompt files"):
+        load_prompts(tmp_path / "nowhere")
+
+
+def test_the_projects_prompts_cover_kinds_steps_and_languages() -> None:
+    found = load_prompts(PROMPTS)
+    for stage in (generate, evolve, self_instruct, critique, label):
+        assert found.hash(stage.NAME, stage.VARIABLES)
+    for language in ("en", "zh"):
+        for kind in ("web", "qa", "code", "book"):
+            assert len(found.find("generate", language, kind)) >= 2
+        assert {p.name for p in found.find("evolve", language)} >= {"clarity", "difficulty"}
+        for step in ("self_instruct", "critique", "label"):
+            assert found.find(step, language)
