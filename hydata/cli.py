@@ -211,9 +211,6 @@ def _recipe(path: Path | None, seeds: tuple[str, ...], kind: str | None) -> Reci
         recipe = load_recipe(path or Path("recipe.toml"), seeds)
     else:
         recipe = resources.default_recipe(seeds)
-    for seed in seeds:
-        if not Path(seed).exists():
-            raise ConfigError(f"{seed}: no such file or folder")
     if kind is None:
         return recipe
     kinds = Kind.__args__  # type: ignore[attr-defined]  # a Literal's alternatives

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import parent_process
 from pathlib import Path
 
 import duckdb
@@ -262,6 +264,23 @@ def _take(part: _Part, item: Item, known: frozenset[str]) -> str:
     part.conversations.extend(conversations)
     part.characters += sum(len(m.content) for c in conversations for m in c.messages)
     return "conversations"
+
+
+def end_with_parent() -> None:
+    """Make this worker process end when its parent does, however that ends.
+
+    A killed parent would otherwise leave its workers waiting for ever, holding its output open: whoever
+    reads that output, such as a Prefect worker, would not notice the death.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def workers() -> int:

@@ -23,6 +23,7 @@ from hydata.curation.dedup import DuplicatesSettings
 from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
 from hydata.curation.rules import RulesSettings
+from hydata.errors import ConfigError
 from hydata.ingest import IngestSettings
 from hydata.models import Models, ModelsConfig, load_models
 from hydata.policy import check_measures, load_policy
@@ -85,6 +86,11 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
         ConfigError: names the file, the key and the remedy.
     """
     recipe = read_toml(path, Recipe)
+    for seed in (*recipe.ingest.paths, *seeds):
+        if not Path(seed).exists():
+            raise ConfigError(
+                f"{seed}: no such file or folder; check [ingest] of {path} and the command line"
+            )
     paths = recipe.ingest.model_copy(update={"paths": (*recipe.ingest.paths, *seeds)})
     return recipe.model_copy(update={"file": path, "ingest": paths})
 

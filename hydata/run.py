@@ -116,7 +116,10 @@ class Session:
         return fingerprint(node.stage, node.settings, self.context())
 
     def inputs(self, node: Node) -> tuple[tuple[str, Shard], ...]:
-        """The current, non-empty input shards of a node with the table each is read from."""
+        """The current, non-empty input shards of a node with the table each is read from.
+
+        In the order of their paths, which does not tell in what order, or in how many runs, they were made.
+        """
         found = []
         for table, sources in node.reads.items():
             for source in sources:
@@ -124,7 +127,7 @@ class Session:
                 for shard in state.shards if state else ():
                     if shard.rows.get(table, 0) > 0:
                         found.append((table, shard))
-        return tuple(found)
+        return tuple(sorted(found, key=lambda f: (f[0], f[1].path)))
 
     def pending(self, node: Node) -> Work:
         """What of a node is not done yet, and what is."""
@@ -193,12 +196,14 @@ class Session:
             return await self._execute_pack(job, job.pack)
         if isinstance(job.node.stage, MapStage):
             return await self._execute_shard(job, job.node.stage)
-        return self._execute_snapshot(job)
+        return await asyncio.to_thread(self._execute_snapshot, job)
 
     async def _execute_pack(self, job: Job, pack: ingest.Pack) -> Result:
         assert isinstance(job.node.settings, ingest.IngestSettings)
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(ingest.workers(), mp_context=get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                ingest.workers(), mp_context=get_context("spawn"), initializer=ingest.end_with_parent
+            )
         stage = job.path.split("/")[1]
         shards = await asyncio.get_running_loop().run_in_executor(
             self._pool, ingest.run_pack, self.root, stage, pack, job.node.settings
@@ -298,7 +303,9 @@ async def open_session(root: Path, recipe: Recipe, rebuild: Iterable[str] = ()) 
     """
     with locked(root):
         head = read_head(root, recipe.name)
-        async with open_models(recipe.models_config(), root / "journal") as models:
+        journal = root / "journal" / "replies.sqlite"
+        journal.parent.mkdir(exist_ok=True)
+        async with open_models(recipe.models_config(), journal) as models:
             session = Session(root, recipe, head, load_context(recipe, models), frozenset(rebuild))
             try:
                 yield session

@@ -177,6 +177,21 @@ def test_killed_at_five_moments_and_resumed_the_result_is_the_same(project: Path
     assert contents(killed) == contents(whole)
 
 
+def test_a_killed_run_leaves_no_process_behind(project: Path, tmp_path: Path) -> None:
+    (project / "models.toml").write_text(STANDIN.format(delay=5))
+    process = subprocess.Popen(command(project, tmp_path / "w"), stderr=subprocess.DEVNULL)
+    while len(files(tmp_path / "w")) < 2:  # ingest is done, its worker processes wait for more
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < until, f"still there: {children}"
+        time.sleep(0.1)
+
+
 def test_a_dead_model_leaves_shards_unfinished_and_says_so(project: Path, tmp_path: Path) -> None:
     (project / "models.toml").write_text(
         STANDIN.format(delay=0).replace("[models.first]", "fail_every = 1\nattempts = 2\n[models.first]")
@@ -193,7 +208,7 @@ def test_a_dead_model_leaves_shards_unfinished_and_says_so(project: Path, tmp_pa
     [
         ('nam = "x"', "unknown key 'nam'"),
         ("[generate]\nshare = 3", "generate.share"),
-        ('policy = "none.toml"', "none.toml: no such file"),
+        ('models = "none.toml"', "none.toml: no such file"),
         ('name = "a/b"', "name = 'a/b'"),
     ],
 )
