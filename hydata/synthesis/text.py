@@ -170,8 +170,8 @@ _VERBS_ZH = (
 )
 _ASKS = re.compile(
     r"[?？]|\b(?:please|can you|could you|i (?:want|need|would like)|help me)\b"
-    r"|(?:\A|[.!;:\n]\s*)(?:who|what|when|where|which|why|how)\b"
-    rf"|(?:\A|[.!;:,\n]\s*|\band\s+|\bthen\s+)(?:{_VERBS})\b"
+    r"|(?:\A|[.!;:\n]\s*)(?:who|what(?! an? )|when|where|which|why|how)\b"
+    rf"|(?:\A|[.!;:,\n]\s*|\bthen\s+)(?:{_VERBS})\b"
     r"|请|如何|怎么|怎样|什么|为何|哪|多少|几|吗|呢|谁|是否|能否|试|求|帮我"
     rf"|(?:\A|[，。；：\n])(?:{_VERBS_ZH})",
     re.IGNORECASE,

@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from conftest import document, instruction
+from seedlings import document, instruction
 
 from hydata.schema import REJECTS, Conversation, Message, conversations_frame, documents_frame
 from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct

@@ -5,8 +5,8 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from conftest import document, instruction
 from pydantic import ValidationError
+from seedlings import document, instruction
 
 from hydata.schema import (
     DEFAULT_SYSTEM_PROMPT,

@@ -98,6 +98,9 @@ def test_defects_have_their_reasons(text: str, language: str, reason: str | None
 def test_answers_are_told_from_requests() -> None:
     assert answers("The Danube rises in the Black Forest.")
     assert answers("Sure, the capital is Paris. What else?")
+    assert answers("What a lovely day it was by the sea.")
+    assert answers("It differs from others because it has another brand and name.")
+    assert answers("It passes ten countries, which made it important.")
     assert answers("答案是巴黎。")
     assert not answers("Name the capital of France.")
     assert not answers("写一首关于秋天的诗。")
