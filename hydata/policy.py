@@ -77,13 +77,14 @@ class Preference(Settings):
 
 
 class Section(Settings):
-    """The conditions of one gate or of the final decision.
+    """The conditions of one gate or of the final decision. Those of the gates named in ``also`` hold too.
 
     ``answers_per_instruction`` keeps that many of the answers to one instruction, the first by
     ``prefer``, then by record id; the others are dropped as ``not_best_answer``.
     """
 
     requires: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     drop: Mapping[str, Condition] = {}
     answers_per_instruction: int | None = Field(default=None, ge=1)
     prefer: tuple[Preference, ...] = ()
@@ -95,8 +96,23 @@ class Policy(Settings):
     gates: Mapping[str, Section] = {}
     final: Section
 
+    @model_validator(mode="after")
+    def _known_gates(self) -> Policy:
+        for section in (self.final, *self.gates.values()):
+            for name in section.also:
+                gate = self.gates.get(name.removeprefix("gates."))
+                if gate is None or gate.also:
+                    known = ", ".join(f"gates.{g}" for g, s in self.gates.items() if not s.also)
+                    raise ValueError(f"also = [{name!r}]: give gates without `also` of their own: {known}")
+        return self
+
     def section(self, name: str) -> Section:
-        """``final`` or ``gates.NAME``."""
+        """``final`` or ``gates.NAME``, with the conditions of those in its ``also`` before its own."""
+        own = self._own(name)
+        inherited = {reason: c for gate in own.also for reason, c in self._own(gate).drop.items()}
+        return own.model_copy(update={"drop": {**inherited, **own.drop}, "also": ()})
+
+    def _own(self, name: str) -> Section:
         return self.final if name == "final" else self.gates[name.removeprefix("gates.")]
 
     def hash(self, name: str) -> str:

@@ -40,7 +40,7 @@ from hydata.synthesis.respond import RespondSettings
 from hydata.synthesis.self_instruct import SelfInstructSettings
 from hydata.taxonomy import load_taxonomy
 
-GATES = ("evolve", "respond")
+GATES = ("evolve", "respond", "critique")
 
 
 class Recipe(Settings):
@@ -142,9 +142,9 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         # step 4: judged together with the conversations of existing sets
         *_measures(recipe, "answered", answered),
         _classify("answered", answered),
-        Node("critique", critique.STAGE, recipe.critique, {"conversations": answered}),
         Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": ("respond",)}),
-        _duplicates(recipe, "conversations", answered, ()),
+        *_gate(recipe, "critique", "conversations", answered),
+        Node("critique", critique.STAGE, recipe.critique, {"admitted": ("admit/critique",)}),
         Node(
             "decide/final",
             decisions.DECIDE,
@@ -188,8 +188,12 @@ def _duplicates(recipe: Recipe, what: str, of: tuple[str, ...], admitted: tuple[
 
 
 def _gate(recipe: Recipe, name: str, what: str, of: tuple[str, ...]) -> tuple[Node, Node, Node]:
-    """Duplicates of the instructions so far, the policy's section, the newly admitted records."""
-    judged = tuple(part for part in ("generated", "evolved") if what == "instructions" or part == what)
+    """Duplicates among all so far, the policy's section, the newly admitted records."""
+    judged = {
+        "generated": ("generated",),
+        "instructions": ("generated", "evolved"),
+        "conversations": ("answered",),
+    }[what]
     measured = {
         "language": tuple(f"language/{part}" for part in judged),
         "labels": ("label", *(f"classify/{part}" for part in judged)),
@@ -205,6 +209,7 @@ def _gate(recipe: Recipe, name: str, what: str, of: tuple[str, ...]) -> tuple[No
                 "conversations": of,
                 "rules": tuple(f"rules/{part}" for part in judged),
                 "duplicates": (f"duplicates/{what}",),
+                "preferences": ("ingest",),
                 **measured,
             },
         ),

@@ -152,8 +152,10 @@ def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
         names = [c[0] for c in con.description or ()]
         for row in con.fetchall():
             seen = dict(zip(names, row, strict=True))
+            # the rules measure some fifty things, most of which an ordinary text does not show
+            silent: tuple[object, ...] = (None, []) if judge != "rules" else (None, [], 0, False)
             measures = ", ".join(
-                f"{k}={_short(v)}" for k, v in seen.items() if k not in _KEY and v not in (None, [])
+                f"{k}={_short(v)}" for k, v in seen.items() if k not in _KEY and v not in silent
             )
             who = seen["judge"] if seen["judge"] == judge else f"{judge} by {seen['judge']}"
             yield StoryLine(1, f"{who} (version {seen['version']})", measures)

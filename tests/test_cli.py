@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STANDIN
+from projects import ROOT, STANDIN
 from typer.main import get_command
 
 from hydata.cli import app

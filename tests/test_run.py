@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import STANDIN
+from projects import STANDIN
 
 from hydata.errors import ConfigError, ConservationError, WarehouseError
 from hydata.recipe import load_recipe, plan
@@ -67,8 +67,13 @@ def test_the_whole_road(project: Path, tmp_path: Path) -> None:
     complete = "SELECT count(*) FROM responses"
     assert query(session, complete) == query(session, "SELECT count(*) FROM decisions WHERE policy = 'final'")
     for judge in ("rules", "language", "labels", "critiques", "agreement", "duplicates"):
+        table = (
+            "responses"
+            if judge != "critiques"
+            else "(SELECT * FROM responses SEMI JOIN admitted USING (record_id))"
+        )
         unjudged = f"""
-            SELECT count(*) FROM responses WHERE record_id NOT IN (SELECT record_id FROM {judge})
+            SELECT count(*) FROM {table} WHERE record_id NOT IN (SELECT record_id FROM {judge})
             AND record_id NOT IN (SELECT record_id FROM rejects WHERE record_id IS NOT NULL)
         """
         assert query(session, unjudged) == [(0,)], judge
@@ -126,7 +131,7 @@ def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tm
     first = run(project, tmp_path / "w")
     recipe = project / "recipe.toml"
     recipe.write_text(
-        recipe.read_text().replace("max_tokens = 160\n\n[critique]", "max_tokens = 150\n\n[critique]")
+        recipe.read_text().replace("max_tokens = 256\n\n[critique]", "max_tokens = 150\n\n[critique]")
     )
     unchanged = run(project, tmp_path / "w")
     assert unchanged.head.nodes["respond"].shards == first.head.nodes["respond"].shards
