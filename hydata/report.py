@@ -38,7 +38,8 @@ _STEPS = (
     ),
     ("admitted to respond", "gates.respond", None),
     ("responses", "SELECT count(*) FROM conversations WHERE step = 'respond'", "respond"),
-    ("critiqued", "SELECT count(DISTINCT record_id) FROM critiques", "critique"),
+    ("admitted to critique", "gates.critique", None),
+    ("critiqued", "SELECT count(*) FROM conversations SEMI JOIN critiques USING (record_id)", "critique"),
     ("kept", "final", None),
 )
 

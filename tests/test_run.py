@@ -131,7 +131,7 @@ def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tm
     first = run(project, tmp_path / "w")
     recipe = project / "recipe.toml"
     recipe.write_text(
-        recipe.read_text().replace("max_tokens = 256\n\n[critique]", "max_tokens = 150\n\n[critique]")
+        recipe.read_text().replace("max_tokens = 160\n\n[critique]", "max_tokens = 150\n\n[critique]")
     )
     unchanged = run(project, tmp_path / "w")
     assert unchanged.head.nodes["respond"].shards == first.head.nodes["respond"].shards
