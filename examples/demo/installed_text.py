@@ -8,9 +8,9 @@ import importlib.metadata
 import os
 
 PACKAGES = ("datasketch", "typer", "trafilatura")
+SOURCES = ("minhash.py", "lsh.py", "models.py", "utils.py")
 
 for name in PACKAGES:
     for file in importlib.metadata.files(name) or ():
-        readme = file.name == "METADATA"
-        if readme or (file.suffix == ".py" and file.name in ("minhash.py", "lsh.py", "models.py", "utils.py")):
+        if file.name == "METADATA" or file.name in SOURCES:  # METADATA carries the README
             print(os.path.relpath(file.locate()))
