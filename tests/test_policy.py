@@ -190,6 +190,26 @@ def test_a_wrong_file_is_told_with_key_and_remedy(tmp_path: Path, text: str, sai
     assert str(file) in str(error.value)
 
 
+def test_a_section_takes_over_the_conditions_of_a_gate() -> None:
+    gate = {
+        "drop": {
+            "long": {"measure": "rules.length", "above": 5},
+            "cut": {"measure": "rules.cut", "equals": True},
+        }
+    }
+    own = {"also": ["gates.a"], "drop": {"long": {"measure": "rules.length", "above": 9}}}
+    policy = Policy.model_validate({"gates": {"a": gate}, "final": own})
+    merged = policy.section("final").drop
+    assert list(merged) == ["long", "cut"]
+    assert merged["long"].above == 9
+    changed = {"drop": {**gate["drop"], "new": {"measure": "rules.length", "below": 1}}}
+    assert Policy.model_validate({"gates": {"a": changed}, "final": own}).hash("final") != policy.hash(
+        "final"
+    )
+    with pytest.raises(ValueError, match=r"gates\.b"):
+        Policy.model_validate({"final": {"also": ["gates.b"]}})
+
+
 @pytest.mark.parametrize("measure", ["rulez.length", "rules.lenght", "labels.colour"])
 def test_an_unknown_measure_is_told(measure: str) -> None:
     policy = Policy.model_validate({"final": {"drop": {"x": {"measure": measure, "above": 1}}}})

@@ -65,10 +65,13 @@ requires = ["rules", "duplicates"]
 drop.duplicate = { measure = "duplicates.keep", equals = false }
 [gates.respond]
 requires = ["rules", "duplicates"]
-drop.duplicate = { measure = "duplicates.keep", equals = false }
+also = ["gates.evolve"]
+[gates.critique]
+requires = ["rules", "duplicates"]
+also = ["gates.evolve"]
 [final]
 requires = ["rules", "duplicates", "critiques"]
-drop.duplicate = { measure = "duplicates.keep", equals = false }
+also = ["gates.evolve"]
 drop.low_tier = { measure = "critiques.tier", above = 3 }
 """
 
