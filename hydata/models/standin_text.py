@@ -21,6 +21,11 @@ NUMERIC = re.compile(
     r"|多少|几(个|次|天|页)|计算|求出|数值",
     re.IGNORECASE,
 )
+WANTS_REQUEST = re.compile(
+    r"\bwrite\b[^.\n]*\b(question|request|task|exercise)s?\b[^\n]*$"
+    r"|[写提出布置][^。\n]*(问题?|要求|任务|题)[^\n]*$",
+    re.IGNORECASE,
+)
 QUESTION_KEYS = re.compile(r"instruction|question|query|problem|task", re.IGNORECASE)
 
 # The sentences' frames; {} takes words of the prompt. Many and unlike, so that shingles rarely coincide.
@@ -125,10 +130,14 @@ class Writer:
             words = {word.lower() for word in latin}
         # Sorted: the order of a set of strings differs from process to process.
         self._words = sorted(words) if len(words) >= 12 else sorted(words | set(FILLER[self._language]))
+        self._wants_request = WANTS_REQUEST.search(prompt.rstrip()) is not None
         self._numeric = int(hash128(prompt)[:4], 16) % 97 + 2 if NUMERIC.search(prompt) else None
 
     def prose(self, room: int) -> str:
-        """Three to nine sentences, as many as fit into ``room`` tokens."""
+        """Three to nine sentences, as many as fit into ``room`` tokens; one question or request if that is
+        what the prompt's last line wants written."""
+        if self._wants_request:
+            return self._sentence(QUESTIONS)
         last = [ANSWER[self._language].format(self._number())] if self._numeric is not None else []
         sentences: list[str] = []
         frames = FRAMES[self._language]
