@@ -29,6 +29,15 @@ from hydata.warehouse import write_atomic, write_frame
 
 BATCH_ROWS = 20_000
 
+VISIBLE = r"[^\s\pZ\p{Cc}\p{Cf}]"
+"""What a turn needs one of: SQL's ``trim`` would take a line break or an ideographic space for text."""
+
+_COPIES = """
+    SELECT count(*) FILTER (copies IS NULL), count(*) FILTER (copies * listed > 1), count(*)
+    FROM (SELECT record_id, count(*) AS listed FROM mixes WHERE mix = $mix AND weight > 0 GROUP BY record_id)
+    LEFT JOIN (SELECT record_id, count(*) AS copies FROM conversations GROUP BY record_id) USING (record_id)
+"""
+
 _ROWS = """
     WITH mixed AS (
         SELECT c.record_id, c.tools, c.messages,
@@ -44,7 +53,8 @@ _ROWS = """
                 WHEN len(turns) = 0 OR len(turns) % 2 = 1
                      OR len(messages) - len(turns) > 1
                      OR len(list_filter(messages[2:], lambda m: m.role = 'system')) > 0
-                     OR len(list_filter(messages, lambda m: trim(coalesce(m.content, '')) = '')) > 0
+                     OR len(list_filter(messages, lambda m:
+                         NOT regexp_matches(coalesce(m.content, ''), $visible))) > 0
                      OR len(list_filter(turns, lambda m, i:
                          m.role <> (CASE WHEN i % 2 = 1 THEN 'user' ELSE 'assistant' END))) > 0
                      THEN 'malformed' END AS reason,
@@ -81,25 +91,81 @@ def estimated_tokens(text: pl.Expr) -> pl.Expr:
 
 
 def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
-    """Write a mix to ``path`` (``*.jsonl``), its manifest to ``*.manifest.json`` and the dropped rows
-    (``record_id``, ``reason``) to ``*.dropped.parquet``, each atomically, the data file last but one.
+    """Write a mix to ``path`` (``*.jsonl``), the dropped rows (``record_id``, ``reason``) to
+    ``*.dropped.parquet`` and its manifest to ``*.manifest.json``, each atomically.
 
+    The manifest goes first and comes last: where one stands, the files beside it are its own.
     ``con`` has the views ``mixes`` and ``conversations``.
 
     Raises:
-        WarehouseError: there is no such mix.
+        WarehouseError: there is no such mix, or its records are not among the conversations, each once.
     """
+    _check(con, mix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        written, drops = _write_rows(con, mix, aside)
+        path.with_suffix(".manifest.json").unlink(missing_ok=True)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    # this syncs the folder, and with it the rename before: no manifest outlives a power cut without its data
+    write_frame(path.with_suffix(".dropped.parquet"), drops)
+    manifest = Manifest(
+        file=path.name,
+        mix=mix,
+        rows=written.rows,
+        tokens=round(written.tokens),
+        tokenizer="estimated",
+        bytes=written.size,
+        sha256=written.sha256,
+        dropped=dict(drops.group_by("reason").len().sort("reason").iter_rows()),
+        **asdict(provenance),
+    )
+    body = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path.with_suffix(".manifest.json"), body.encode())
+    return manifest
+
+
+def _check(con: duckdb.DuckDBPyConnection, mix: str) -> None:
     names = [row[0] for row in con.execute("SELECT DISTINCT mix FROM mixes ORDER BY mix").fetchall()]
     if mix not in names:
         raise WarehouseError(
             f"no mix {mix!r} here; mixes: {', '.join(names) or 'none yet, run a recipe first'}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    ((absent, repeated, mixed),) = con.execute(_COPIES, {"mix": mix}).fetchall()
+    if absent:
+        raise WarehouseError(
+            f"mix {mix}: {absent:,} of its {mixed:,} records are not among the conversations; "
+            "the mix is older than the conversations: run the recipe to its end"
+        )
+    if repeated:
+        raise WarehouseError(
+            f"mix {mix}: {repeated:,} of its {mixed:,} records occur more than once; "
+            "run the recipe to its end, with --rebuild of the stage that made them"
+        )
+
+
+@dataclass(frozen=True)
+class _Written:
+    rows: int
+    tokens: float
+    size: int
+    sha256: str
+
+
+def _write_rows(con: duckdb.DuckDBPyConnection, mix: str, file: Path) -> tuple[_Written, pl.DataFrame]:
+    """Write and sync the rows the trainer can read; what was written, and the ``record_id`` and ``reason``
+    of the others."""
     rows, tokens, digest = 0, 0.0, hashlib.sha256()
-    dropped: list[pl.DataFrame] = []
-    parameters = {"mix": mix, "tokens": list(CONTROL_TOKENS), "system": DEFAULT_SYSTEM_PROMPT}
-    with aside.open("wb") as out:
+    dropped = [pl.DataFrame(schema={"record_id": pl.String, "reason": pl.String})]
+    parameters = {
+        "mix": mix,
+        "tokens": list(CONTROL_TOKENS),
+        "system": DEFAULT_SYSTEM_PROMPT,
+        "visible": VISIBLE,
+    }
+    with file.open("wb") as out:
         for batch in con.sql(_ROWS, params=parameters).to_arrow_reader(BATCH_ROWS):
             frame = pl.DataFrame(pl.from_arrow(batch))
             dropped.append(frame.filter(pl.col("reason").is_not_null()).select("record_id", "reason"))
@@ -113,20 +179,4 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
         out.flush()
         os.fsync(out.fileno())
         size = out.tell()
-    drops = pl.concat([*dropped, pl.DataFrame(schema={"record_id": pl.String, "reason": pl.String})])
-    manifest = Manifest(
-        file=path.name,
-        mix=mix,
-        rows=rows,
-        tokens=round(tokens),
-        tokenizer="estimated",
-        bytes=size,
-        sha256=digest.hexdigest(),
-        dropped=dict(drops.group_by("reason").len().sort("reason").iter_rows()),
-        **asdict(provenance),
-    )
-    write_frame(path.with_suffix(".dropped.parquet"), drops)
-    aside.replace(path)
-    body = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
-    write_atomic(path.with_suffix(".manifest.json"), body.encode())
-    return manifest
+    return _Written(rows, tokens, size, digest.hexdigest()), pl.concat(dropped)

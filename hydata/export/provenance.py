@@ -26,9 +26,15 @@ class Provenance:
     git_revision: str | None
 
 
-def record_provenance(root: Path, recipe: str, file: Path) -> None:
-    """Keep the provenance of a run of the recipe in ``file``."""
-    kept = Provenance(recipe, hashlib.sha256(file.read_bytes()).hexdigest(), _git_revision(file.parent))
+def record_provenance(root: Path, recipe: str, file: Path, recipe_sha256: str | None = None) -> None:
+    """Keep the provenance of a run of the recipe in ``file``.
+
+    ``recipe_sha256`` is of the bytes that were loaded; without it the file is read now, and the hash is
+    ``unknown`` if it is gone.
+    """
+    if recipe_sha256 is None:
+        recipe_sha256 = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "unknown"
+    kept = Provenance(recipe, recipe_sha256, _git_revision(file.parent))
     write_atomic(root / "heads" / f"{recipe}.provenance", json.dumps(asdict(kept)).encode())
 
 
