@@ -29,10 +29,11 @@ import duckdb
 import polars as pl
 from pydantic import Field, model_validator
 
-from hydata.errors import ConfigError
+from hydata.errors import ConfigError, WarehouseError
 from hydata.schema import DECISIONS, canonical_json, hash128
 from hydata.settings import read_toml
 from hydata.stage import Settings
+from hydata.warehouse import quoted
 
 Scalar = bool | int | float | str
 
@@ -69,7 +70,7 @@ class Condition(Settings):
         return self.measure.split(".")[1]
 
 
-class Preference(Settings):
+class Order(Settings):
     """One key of the order in which the answers to one instruction are preferred."""
 
     measure: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$")
@@ -87,7 +88,16 @@ class Section(Settings):
     also: tuple[str, ...] = ()
     drop: Mapping[str, Condition] = {}
     answers_per_instruction: int | None = Field(default=None, ge=1)
-    prefer: tuple[Preference, ...] = ()
+    prefer: tuple[Order, ...] = ()
+
+    def without(self, table: str | None) -> Section:
+        """The section as it is before a judge has judged: nothing of its table is required or looked at."""
+        if table is None:
+            return self
+        drop = {reason: c for reason, c in self.drop.items() if c.table != table}
+        return self.model_copy(
+            update={"drop": drop, "requires": tuple(t for t in self.requires if t != table)}
+        )
 
 
 class Policy(Settings):
@@ -169,14 +179,30 @@ DERIVED = {"preferences": pl.Schema({"rejected": pl.Boolean})}
 
 
 def decide(
-    con: duckdb.DuckDBPyConnection, policy: Policy, name: str, schemas: Mapping[str, pl.Schema]
+    con: duckdb.DuckDBPyConnection,
+    policy: Policy,
+    name: str,
+    schemas: Mapping[str, pl.Schema],
+    without: str | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Apply a section to the ``conversations`` in ``con``, beside whose view stand the judges' views.
 
     Yields frames of ``DECISIONS`` in the order of record ids: ``status`` is kept, dropped or
-    undecided; ``reasons`` are the drop reasons, or the missing judges of an undecided record.
+    undecided; ``reasons`` are the drop reasons, or the missing judges of an undecided record. What
+    concerns the table ``without`` is left out: its judge has not judged yet.
+
+    Raises:
+        WarehouseError: two conversations have the same id.
     """
-    section = policy.section(name)
+    twice = con.execute(
+        "SELECT record_id FROM conversations GROUP BY record_id HAVING count(*) > 1 LIMIT 1"
+    ).fetchone()
+    if twice:
+        raise WarehouseError(
+            f"record {twice[0]} stands twice in conversations; this is a defect, please report it"
+        )
+    section = policy.section(name).without(without)
+    label = f"{name} without {without}" if without else name
     measures = sorted(
         {c.measure for c in section.drop.values()}
         | {p.measure for p in section.prefer}
@@ -224,8 +250,16 @@ def decide(
         FROM chosen ORDER BY record_id
         """
     for batch in con.sql(query, params=parameters).to_arrow_reader(DECISION_ROWS):
-        decided = pl.DataFrame(pl.from_arrow(batch)).with_columns(policy=pl.lit(name))
+        decided = pl.DataFrame(pl.from_arrow(batch)).with_columns(policy=pl.lit(label))
         yield decided.select(DECISIONS.names()).cast(DECISIONS)
+
+
+def label_pick(dimension: str) -> str:
+    """An aggregate over the rows of ``labels`` of one record: its label in a dimension.
+
+    A model's own label goes before the classifier's, which generalises it.
+    """
+    return f"arg_max(label, row(judge = 'labeller', confidence)) FILTER (dimension = {quoted(dimension)})"
 
 
 def _per_record(table: str, columns: list[str], schemas: Mapping[str, pl.Schema]) -> str:
@@ -233,11 +267,7 @@ def _per_record(table: str, columns: list[str], schemas: Mapping[str, pl.Schema]
     if table == "preferences":
         return "SELECT DISTINCT rejected_id AS record_id, true AS rejected FROM preferences"
     if table == "labels":
-        # a model's own label goes before the classifier's, which generalises it
-        picks = [
-            f"arg_max(label, row(judge = 'labeller', confidence)) FILTER (dimension = '{c}') AS {c}"
-            for c in columns
-        ]
+        picks = [f"{label_pick(c)} AS {c}" for c in columns]
     else:
         picks = []
         for column in columns:

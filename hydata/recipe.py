@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from pydantic import Field
@@ -114,57 +115,60 @@ class Node:
 
 def plan(recipe: Recipe) -> tuple[Node, ...]:
     """The pipeline: every node after those it reads."""
+    read = ("ingest",)
     generated = ("generate",)
     evolved = ("evolve", "self_instruct")
-    answered = ("respond", "ingest")
+    answered = ("respond",)
     return (
         Node("ingest", None, recipe.ingest),
+        *_measures(recipe, "read", read),
         # step 1: instructions from seeds; what they are, what is wrong with them, which are new
-        Node("generate", generate.STAGE, recipe.generate, {"documents": ("ingest",)}),
+        Node("generate", generate.STAGE, recipe.generate, {"documents": read}),
         *_measures(recipe, "generated", generated),
-        Node("label", label.STAGE, recipe.label, {"conversations": (*generated, "ingest")}),
+        Node("label", label.STAGE, recipe.label, {"conversations": (*generated, *read)}),
         Node(
             "train",
             classifier.TRAIN,
             recipe.classifier,
-            {"labels": ("label",), "conversations": (*generated, "ingest")},
+            {"labels": ("label",), "conversations": (*generated, *read)},
         ),
+        _classify("read", read),
         _classify("generated", generated),
-        *_gate(recipe, "evolve", "generated", generated),
+        # existing sets hold instructions without an answer as well: they take the road from here
+        *_gate(recipe, "evolve", "instructions", {"read": read, "generated": generated}),
         # step 2: clearer, harder, and more of what is rare
         Node("evolve", evolve.STAGE, recipe.evolve, {"admitted": ("admit/evolve",)}),
         Node("self_instruct", self_instruct.STAGE, recipe.self_instruct, {"admitted": ("admit/evolve",)}),
         *_measures(recipe, "evolved", evolved),
         _classify("evolved", evolved),
-        *_gate(recipe, "respond", "instructions", (*generated, *evolved)),
+        *_gate(recipe, "respond", "instructions", {"read": read, "generated": generated, "evolved": evolved}),
         # step 3: answers of several models, several samples each
         Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
         # step 4: judged together with the conversations of existing sets
         *_measures(recipe, "answered", answered),
         _classify("answered", answered),
-        Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": ("respond",)}),
-        *_gate(recipe, "critique", "conversations", answered),
+        Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": answered}),
+        *_gate(recipe, "critique", "responses", {"read": read, "answered": answered}),
         Node("critique", critique.STAGE, recipe.critique, {"admitted": ("admit/critique",)}),
         Node(
             "decide/final",
             decisions.DECIDE,
-            decisions.DecideSettings(section="final"),
+            decisions.DecideSettings(section="final", of="responses"),
             {
-                "conversations": answered,
-                "rules": ("rules/answered",),
-                "language": ("language/answered",),
-                "labels": ("classify/answered",),
+                **_measured({"read": read, "answered": answered}),
+                "duplicates": ("duplicates/critique",),
                 "critiques": ("critique",),
-                "agreement": ("agreement",),
-                "duplicates": ("duplicates/conversations",),
-                "preferences": ("ingest",),
             },
         ),
         Node(
             "mix",
             mix.STAGE,
             recipe.mix,
-            {"decisions": ("decide/final",), "labels": ("classify/answered",), "critiques": ("critique",)},
+            {
+                "decisions": ("decide/final",),
+                "labels": ("label", "classify/read", "classify/answered"),
+                "critiques": ("critique",),
+            },
         ),
     )
 
@@ -180,44 +184,56 @@ def _classify(what: str, of: tuple[str, ...]) -> Node:
     return Node(f"classify/{what}", classifier.STAGE, ClassifySettings(), {"conversations": of})
 
 
-def _duplicates(recipe: Recipe, what: str, of: tuple[str, ...], admitted: tuple[str, ...]) -> Node:
-    scope = "conversation" if what == "conversations" else "instruction"
-    settings = recipe.duplicates.model_copy(update={"scope": scope})
-    stage = dedup.stage(f"duplicates_{what}")
-    return Node(f"duplicates/{what}", stage, settings, {"conversations": of}, {"admitted": admitted})
-
-
-def _gate(recipe: Recipe, name: str, what: str, of: tuple[str, ...]) -> tuple[Node, Node, Node]:
-    """Duplicates among all so far, the policy's section, the newly admitted records."""
-    judged = {
-        "generated": ("generated",),
-        "instructions": ("generated", "evolved"),
-        "conversations": ("answered",),
-    }[what]
-    measured = {
-        "language": tuple(f"language/{part}" for part in judged),
-        "labels": ("label", *(f"classify/{part}" for part in judged)),
+def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The conversations of several parts and what is measured of them, by table."""
+    return {
+        "conversations": tuple(node for nodes in parts.values() for node in nodes),
+        "rules": tuple(f"rules/{part}" for part in parts),
+        "language": tuple(f"language/{part}" for part in parts),
+        "labels": ("label", *(f"classify/{part}" for part in parts)),
+        "agreement": ("agreement",) if "answered" in parts else (),
+        "preferences": ("ingest",),
     }
+
+
+def _gate(
+    recipe: Recipe, name: str, of: Literal["instructions", "responses"], parts: Mapping[str, tuple[str, ...]]
+) -> tuple[Node, ...]:
+    """What the policy's section lets through, duplicates aside; duplicates among that; the section with
+    duplicates; the newly admitted records."""
     section = f"gates.{name}"
+    measured = _measured(parts)
+    scope = "instruction" if of == "instructions" else "conversation"
     return (
-        _duplicates(recipe, what, of, (f"admit/{name}",)),
+        Node(
+            f"screen/{name}",
+            decisions.DECIDE,
+            decisions.DecideSettings(section=section, of=of, without="duplicates"),
+            measured,
+        ),
+        Node(
+            f"duplicates/{name}",
+            dedup.stage(f"duplicates_{name}"),
+            recipe.duplicates.model_copy(update={"scope": scope}),
+            {"conversations": measured["conversations"], "decisions": (f"screen/{name}",)},
+            {"admitted": (f"admit/{name}",)},
+        ),
         Node(
             f"decide/{name}",
             decisions.DECIDE,
-            decisions.DecideSettings(section=section),
-            {
-                "conversations": of,
-                "rules": tuple(f"rules/{part}" for part in judged),
-                "duplicates": (f"duplicates/{what}",),
-                "preferences": ("ingest",),
-                **measured,
-            },
+            decisions.DecideSettings(section=section, of=of),
+            {**measured, "duplicates": (f"duplicates/{name}",)},
         ),
         Node(
             f"admit/{name}",
             decisions.ADMIT,
             decisions.AdmitSettings(section=section, shard_rows=recipe.ingest.shard_rows),
-            {"conversations": of, "decisions": (f"decide/{name}",), **measured},
+            {
+                "conversations": measured["conversations"],
+                "decisions": (f"decide/{name}",),
+                "language": measured["language"],
+                "labels": measured["labels"],
+            },
             {"admitted": (f"admit/{name}",)},
             appends=True,
         ),

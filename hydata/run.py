@@ -17,14 +17,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import polars as pl
 
 from hydata import ingest
-from hydata.errors import ConfigError, ConservationError
+from hydata.errors import ConfigError, ConservationError, TransientModelError
 from hydata.export.provenance import record_provenance
 from hydata.models import Stats, open_models
 from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
@@ -40,6 +40,7 @@ from hydata.warehouse import (
     read_head,
     read_manifest,
     shard_key,
+    without_missing,
     write_duckdb,
     write_head,
     write_manifest,
@@ -60,11 +61,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """A node's jobs that are pending, and the results it already has."""
+    """A node's jobs that are pending, and the results it already has, among them those that a pending job
+    is to replace: they stay current until it has."""
 
     node: Node
-    jobs: tuple[Job, ...]
-    done: Mapping[str, tuple[Shard, ...]]
+    fingerprint: str
+    jobs: tuple[Job, ...] = ()
+    done: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,48 +144,81 @@ class Session:
     def _pending_packs(self, node: Node, settings: ingest.IngestSettings, state: NodeState) -> Work:
         done = dict(state.done)
         jobs = []
+        fingerprint = self.identity(node)
         with connect(self.root, self.head, self.schemas) as con:
             known = ingest.known_files(con)
             for files in ingest.pack_sources(settings, known):
                 pack = ingest.make_pack(files, ingest.known_ids(con, files, known))
-                folder = f"documents/ingest-{self.identity(node)}/{pack.key}"
+                folder = f"documents/ingest-{fingerprint}/{pack.key}"
                 finished = read_manifest(self.root, folder)
                 if finished is None:
                     jobs.append(Job(node, pack.key, folder, pack))
                 else:
                     done[pack.key] = finished
-        return Work(node, tuple(jobs), done)
+        return Work(node, fingerprint, tuple(jobs), done)
 
     def _pending_shards(self, node: Node, stage: MapStage, state: NodeState) -> Work:
+        inputs = self.inputs(node)
+        if not inputs:
+            return Work(node, state.fingerprint)
         done: dict[str, tuple[Shard, ...]] = {}
         jobs = []
-        folder = f"{stage.name}-{self.identity(node)}"
-        for table, shard in self.inputs(node):
+        fingerprint = self.identity(node)
+        for table, shard in inputs:
             path = shard.path if shard.table == table else shard.sibling(table)
-            target = f"{stage.table}/{folder}/{shard_key(path)}.parquet"
+            target = f"{stage.table}/{stage.name}-{fingerprint}/{shard_key(path)}.parquet"
             earlier = state.done.get(path)
-            if earlier and (stage.name not in self._rebuild or earlier[0].path == target):
+            if earlier:
                 done[path] = earlier
-            elif found := find_shard(self.root, target, (stage.table, "rejects")):
+            if earlier and (stage.name not in self._rebuild or earlier[0].path == target):
+                continue
+            if found := find_shard(self.root, target, (stage.table, "rejects")):
                 done[path] = (found,)
             else:
                 jobs.append(Job(node, path, target))
-        return Work(node, tuple(jobs), done)
+        return Work(node, fingerprint, tuple(jobs), done)
 
     def _pending_snapshot(self, node: Node, state: NodeState) -> Work:
         """A snapshot is named by its inputs; what the node merely remembers is part of the name of the
         result but does not ask for work by itself."""
         assert node.stage is not None
-        if not self.inputs(node):
-            return Work(node, (), {})
-        identity = self.identity(node)
-        key = shard_key(identity, *(f"{table}:{shard.path}" for table, shard in self.inputs(node)))
+        inputs = self.inputs(node)
+        if not inputs:
+            return Work(node, state.fingerprint)
+        fingerprint = self.identity(node)
+        key = shard_key(fingerprint, *(f"{table}:{shard.path}" for table, shard in inputs))
         if key in state.done:
-            return Work(node, (), state.done)
+            return Work(node, fingerprint, (), state.done)
+        if node.appends:
+            state = self._still_current(node, state)
         remembered = [shard.path for _, shard in self.inputs(replace(node, reads=node.remembers))]
         table = node.stage.table if isinstance(node.stage, GlobalStage) else "artefacts"
-        folder = f"{table}/{node.stage.name}-{identity}/{shard_key(key, *remembered)}"
-        return Work(node, (Job(node, key, folder),), state.done if node.appends else {})
+        folder = f"{table}/{node.stage.name}-{fingerprint}/{shard_key(key, *remembered)}"
+        return Work(node, fingerprint, (Job(node, key, folder),), state.done if node.appends else {})
+
+    def _still_current(self, node: Node, state: NodeState) -> NodeState:
+        """The state without admitted shards that hold records a rebuild has replaced.
+
+        No policy withdraws an admission, but a record that is gone must not go on having offspring; what
+        else stood in its shard is admitted anew, and the journal answers for it.
+        """
+        if not state.shards:
+            return state
+        conversations = [
+            self.root / shard.sibling(table) for table, shard in self.inputs(node) if table == "conversations"
+        ]
+        admitted = pl.scan_parquet([self.root / s.path for s in state.shards], include_file_paths="file")
+        gone = admitted.select("record_id", "file").join(
+            pl.scan_parquet(conversations).select("record_id"), on="record_id", how="anti"
+        )
+        stale = set(gone.select(pl.col("file").unique()).collect()["file"])
+        kept = {
+            key: tuple(s for s in shards if str(self.root / s.path) not in stale)
+            for key, shards in state.done.items()
+        }
+        state = NodeState(state.fingerprint, kept, state.artefact)
+        self.head = self.head.with_node(node.id, state)
+        return state
 
     # --- doing it -----------------------------------------------------------------------------------
 
@@ -212,7 +248,8 @@ class Session:
 
     async def _execute_shard(self, job: Job, stage: MapStage) -> Result:
         frame = pl.read_parquet(self.root / job.key)
-        output = await stage.run(frame, job.node.settings, self.context())
+        made = stage.run(frame, job.node.settings, self.context())
+        output = await (asyncio.to_thread(asyncio.run, made) if stage.computes else made)  # type: ignore[arg-type]
         check_conservation(stage.name, job.key, frame, output)
         frames = {
             "rejects": output.rejects.cast(REJECTS),
@@ -261,7 +298,7 @@ class Session:
         for job, result in results:
             done[job.key] = result.shards
             artefact = result.artefact or artefact
-        state = NodeState(self.identity(node), done, artefact)
+        state = NodeState(work.fingerprint, done, artefact)
         if state != earlier:
             self.head = self.head.with_node(node.id, state)
             write_head(self.root, self.head)
@@ -272,11 +309,15 @@ class Session:
 
 
 def check_conservation(stage: str, shard: str, frame: pl.DataFrame, output: Output) -> None:
-    """Every input row is in the output, a parent of a row there, or in the rejects.
+    """Every input row is in the output, a parent of a row there, or in the rejects; no record is made twice.
 
     Raises:
-        ConservationError: with some of the ids that vanished.
+        ConservationError: with some of the ids that vanished or stand twice.
     """
+    if "messages" in output.rows.columns:
+        twice = output.rows["record_id"].filter(output.rows["record_id"].is_duplicated())
+        if twice.len():
+            raise ConservationError(f"{stage}: record {twice[0]} is made twice of {shard}; this is a defect")
     column = "record_id" if "record_id" in frame.columns else "document_id"
     seen = [output.rejects["record_id"]]
     for name in ("record_id", "parent_ids", "document_ids"):
@@ -302,17 +343,17 @@ async def open_session(root: Path, recipe: Recipe, rebuild: Iterable[str] = ()) 
         WarehouseError: another run holds the lock.
     """
     with locked(root):
-        head = read_head(root, recipe.name)
+        head = without_missing(root, read_head(root, recipe.name))
         journal = root / "journal" / "replies.sqlite"
         journal.parent.mkdir(exist_ok=True)
         async with open_models(recipe.models_config(), journal) as models:
             session = Session(root, recipe, head, load_context(recipe, models), frozenset(rebuild))
             try:
                 yield session
+                record_provenance(root, recipe.name, recipe.file)
             finally:
                 session.close()
                 write_head(root, session.head)
-                record_provenance(root, recipe.name, recipe.file)
                 write_duckdb(root, session.head, session.schemas)
 
 
@@ -370,9 +411,20 @@ async def run_recipe(
     async with open_session(root, recipe, rebuild) as session:
         limit = asyncio.Semaphore(shards_in_flight)
 
-        async def one(job: Job) -> tuple[Job, Result]:
+        hopeless = False
+
+        async def one(job: Job) -> tuple[Job, Result] | None:
+            nonlocal hopeless
             async with limit:
-                result = await session.execute(job)
+                if hopeless:
+                    return None
+                try:
+                    result = await session.execute(job)
+                except (TransientModelError, ConfigError):
+                    # a model that stayed unreachable for a whole shard, or refuses the key, will do so for
+                    # the next one: what has not begun is left for the next run
+                    hopeless = True
+                    raise
             progress.job(job.node, sum(shard.rows.get(shard.table, 0) for shard in result.shards))
             return job, result
 
@@ -384,7 +436,7 @@ async def run_recipe(
                 results = await asyncio.gather(*map(one, work.jobs), return_exceptions=True)
             finally:
                 ticker.cancel()
-            session.finish(work, [r for r in results if not isinstance(r, BaseException)])
+            session.finish(work, [r for r in results if isinstance(r, tuple)])
             for failure in results:
                 if isinstance(failure, BaseException):
                     raise failure

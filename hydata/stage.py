@@ -58,7 +58,8 @@ class MapStage:
     """``run(input_frame, settings, context)`` is awaited once a shard.
 
     Every input row's id (``document_id`` or ``record_id``) must turn up in the output, as
-    ``record_id``, in ``parent_ids`` or in ``document_ids``, or in the rejects; the runner checks it.
+    ``record_id``, in ``parent_ids`` or in ``document_ids``, or in the rejects; the runner checks it. A
+    stage that ``computes`` and awaits no model is run in a thread, so that calls of other shards go on.
     """
 
     name: str
@@ -68,6 +69,7 @@ class MapStage:
     settings: type[Settings]
     run: Callable[[pl.DataFrame, Any, Context], Awaitable[Output]]
     uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+    computes: bool = False
 
 
 @dataclass(frozen=True)

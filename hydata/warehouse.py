@@ -18,7 +18,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
+import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -143,9 +143,9 @@ def write_shard(root: Path, path: str, frames: Mapping[str, pl.DataFrame]) -> Sh
 
 def find_shard(root: Path, path: str, tables: Iterable[str]) -> Shard | None:
     """The shard at ``path`` if it is done: rows are read from the Parquet footers."""
-    if not (root / path).exists():
-        return None
     shard = Shard(path, {})
+    if not all((root / shard.sibling(table)).exists() for table in tables):
+        return None
     rows = {table: pq.read_metadata(root / shard.sibling(table)).num_rows for table in tables}
     return Shard(path, rows)
 
@@ -159,11 +159,13 @@ def write_manifest(root: Path, folder: str, shards: Iterable[Shard]) -> tuple[Sh
 
 
 def read_manifest(root: Path, folder: str) -> tuple[Shard, ...] | None:
-    """The shards of a complete result, or None."""
+    """The shards of a complete result; None if it is not complete, or a file of it is gone."""
     path = root / folder / MANIFEST
     if not path.exists():
         return None
-    return tuple(Shard(s["path"], s["rows"]) for s in json.loads(path.read_text())["shards"])
+    shards = tuple(Shard(s["path"], s["rows"]) for s in json.loads(path.read_text())["shards"])
+    whole = all((root / shard.sibling(table)).exists() for shard in shards for table in shard.rows)
+    return shards if whole else None
 
 
 # --- heads and the lock --------------------------------------------------------------------------------
@@ -193,6 +195,20 @@ def read_head(root: Path, recipe: str) -> Head:
             "finished shards are found on disk"
         ) from error
     return Head(recipe, nodes)
+
+
+def without_missing(root: Path, head: Head) -> Head:
+    """The head without shards of which a file is gone, so that they are made again."""
+
+    def whole(shard: Shard) -> bool:
+        return all((root / shard.sibling(table)).exists() for table in shard.rows)
+
+    nodes = {}
+    for name, state in head.nodes.items():
+        done = {key: shards for key, shards in state.done.items() if all(map(whole, shards))}
+        kept = state.artefact if state.artefact and (root / state.artefact).exists() else None
+        nodes[name] = NodeState(state.fingerprint, done if kept == state.artefact else {}, kept)
+    return Head(head.recipe, nodes)
 
 
 def write_head(root: Path, head: Head) -> None:
@@ -248,40 +264,50 @@ def locked(root: Path) -> Iterator[None]:
 
 
 def collect_garbage(root: Path, *, dry_run: bool = False) -> tuple[int, int]:
-    """Remove the Parquet files no head lists, and what killed runs left half written.
+    """Remove the results no head lists, and what killed runs left half written.
 
-    Returns the number of files and bytes (to be) removed. Call it under the lock.
+    Returns the number of files and bytes (to be) removed. Call it under the lock. Only files that hydata
+    itself names so are touched: ``<table>/<stage>-<fingerprint>/...`` and ``*.tmp-<process>``.
+
+    Raises:
+        WarehouseError: no recipe ever ran here, so this may not be a warehouse at all.
     """
+    heads = sorted((root / "heads").glob("*.json"))
+    if not heads:
+        raise WarehouseError(
+            f"{root}: no heads/*.json, so nothing here is known to be a warehouse's; nothing removed"
+        )
     listed: set[str] = set()
-    for path in (root / "heads").glob("*.json"):
+    for path in heads:
         for state in read_head(root, path.stem).nodes.values():
             for shard in state.shards:
                 listed.update(shard.sibling(table) for table in shard.rows)
                 listed.add(shard.path)
             if state.artefact:
                 listed.add(state.artefact)
-    files = size = 0
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if (
-            not path.is_file()
-            or relative.parts[0] in ("heads", "journal", "exports")
-            or len(relative.parts) < 3
-        ):
-            continue
-        current = relative.as_posix() in listed
-        if path.name == MANIFEST:
-            folder = relative.parent.as_posix()
-            current = any(p.startswith(f"{folder}/") for p in listed)
-        if not current:
-            files, size = files + 1, size + path.stat().st_size
-            if not dry_run:
-                path.unlink()
+    listed |= {f"{Path(path).parent.as_posix()}/{MANIFEST}" for path in listed}
+    results = [folder for folder in root.glob("*/*") if folder.is_dir() and _RESULT.fullmatch(folder.name)]
+    found = [
+        path for folder in results for path in folder.rglob("*") if path.suffix in _OWN or _is_aside(path)
+    ]
+    found += [path for folder in (root, root / "heads", root / "exports") for path in folder.glob("*.tmp-*")]
+    garbage = [p for p in found if p.is_file() and p.relative_to(root).as_posix() not in listed]
+    size = sum(path.stat().st_size for path in garbage)
     if not dry_run:
-        for empty in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
-            if not any(empty.iterdir()):
-                shutil.rmtree(empty)
-    return files, size
+        for path in garbage:
+            path.unlink()
+        for folder in sorted((p for r in results for p in (r, *r.rglob("*")) if p.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    return len(garbage), size
+
+
+_RESULT = re.compile(r"[a-z_]+-[0-9a-f]{12}")
+_OWN = (".parquet", ".json", ".zip")
+
+
+def _is_aside(path: Path) -> bool:
+    return ".tmp-" in path.name
 
 
 # --- DuckDB --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from projects import STANDIN
 
-from hydata.errors import ConfigError, ConservationError, WarehouseError
+from hydata.errors import ConfigError, ConservationError, TransientModelError, WarehouseError
 from hydata.recipe import load_recipe, plan
 from hydata.run import Session, check_conservation, run_recipe
 from hydata.schema import (
@@ -28,7 +28,7 @@ from hydata.schema import (
     documents_frame,
     rejects_frame,
 )
-from hydata.warehouse import connect
+from hydata.warehouse import connect, locked, read_head
 
 
 def run(project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = ()) -> Session:
@@ -141,6 +141,97 @@ def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tm
     assert query(rebuilt, "SELECT count(*) - count(DISTINCT record_id) FROM responses") == [(0,)]
 
 
+def dead(project: Path) -> None:
+    faults = "fail_every = 1\nattempts = 1\n[models.first]"
+    (project / "models.toml").write_text(STANDIN.format(delay=0).replace("[models.first]", faults))
+
+
+def test_a_rebuild_that_fails_leaves_what_was_there_current(project: Path, tmp_path: Path) -> None:
+    first = run(project, tmp_path / "w")
+    recipe = project / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
+    dead(project)
+    with pytest.raises(TransientModelError):
+        run(project, tmp_path / "w", rebuild=("respond",))
+    left = read_head(tmp_path / "w", "demo")
+    assert left.nodes["respond"].shards == first.head.nodes["respond"].shards
+
+
+def test_a_rebuild_above_a_gate_leaves_no_orphans(project: Path, tmp_path: Path) -> None:
+    first = run(project, tmp_path / "w")
+    recipe = project / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("max_tokens = 80", "max_tokens = 70"))
+    second = run(project, tmp_path / "w", rebuild=("generate",))
+    generated = "SELECT record_id FROM conversations WHERE step = 'generate' ORDER BY ALL"
+    assert query(first, generated) != query(second, generated)
+    orphans = """
+        SELECT count(*) FROM (SELECT unnest(parent_ids) AS id FROM conversations)
+        WHERE id NOT IN (SELECT record_id FROM conversations)
+    """
+    assert query(second, orphans) == [(0,)]
+    assert query(second, "SELECT count(*) FROM admitted ANTI JOIN conversations USING (record_id)") == [(0,)]
+    assert query(second, "SELECT count(*) FROM mixes WHERE weight > 0")[0][0] > 0
+
+
+def test_a_shard_that_is_gone_is_made_again(project: Path, tmp_path: Path) -> None:
+    first = run(project, tmp_path / "w")
+    before = query(first, "SELECT * FROM conversations ORDER BY record_id")
+    for step in ("respond", "ingest"):
+        for file in (tmp_path / "w" / "conversations").glob(f"{step}-*/**/*.parquet"):
+            file.unlink()
+    for file in (tmp_path / "w" / "rejects").glob("generate-*/*.parquet"):
+        file.unlink()
+    second = run(project, tmp_path / "w")
+    assert query(second, "SELECT * FROM conversations ORDER BY record_id") == before
+    assert second.stats.sent == 0
+
+
+def test_a_run_on_existing_sets_only(project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "set.jsonl"
+    rows = [
+        {
+            "instruction": f"Name {n} kinds of birds that live near the coast.",
+            "output": f"There are {n} of them.",
+        }
+        for n in range(2, 12)
+    ]
+    rows += [{"instruction": "Why do gulls follow fishing boats out to sea?"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    session = run(project, tmp_path / "w", str(file))
+    answered = "SELECT count(*) FROM responses WHERE step = 'respond'"
+    assert query(session, answered)[0][0] > 0  # the instruction without an answer, and what came of it
+    open_ends = """
+        SELECT count(*) FROM conversations WHERE record_id NOT IN (SELECT record_id FROM decisions)
+        AND record_id NOT IN (SELECT unnest(parent_ids) FROM conversations)
+    """
+    assert query(session, open_ends) == [(0,)]
+    assert query(session, "SELECT count(*) FROM mixes")[0][0] > 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"Bonjour, le port est calme ce matin."])
+def test_seeds_that_yield_nothing_end_in_an_empty_mix(project: Path, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "seed.txt"
+    file.write_bytes(content)
+    session = run(project, tmp_path / "w", str(file))
+    assert query(session, "SELECT count(*) FROM mixes") == [(0,)]
+    assert query(session, "SELECT count(*) FROM rejects")[0][0] > 0
+
+
+def test_a_dropped_record_takes_no_good_one_with_it(project: Path, tmp_path: Path) -> None:
+    """Of a near-duplicate pair the longer one leads, unless the policy drops it for its own sake."""
+    text = "Gulls follow the boats because the crews throw fish back into the water, " * 3
+    pair = {"prompt": "Why do gulls follow boats?", "chosen": f"{text}and that is easy food.", "rejected": ""}
+    pair["rejected"] = f"{pair['chosen']} I think so, at least."
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    session = run(project, tmp_path / "w", str(tmp_path / "pairs.jsonl"))
+    fates = """
+        SELECT messages[-1].content, status FROM responses JOIN decisions USING (record_id)
+        WHERE policy = 'gates.critique'
+    """
+    found = dict(query(session, fates))
+    assert found == {pair["chosen"]: "kept", pair["rejected"]: "dropped"}
+
+
 RUN = "import sys; from hydata.cli import main; sys.argv[0] = 'hydata'; main()"
 
 
@@ -244,7 +335,5 @@ def test_a_lost_row_is_an_error() -> None:
 
 
 def test_two_runs_at_once_are_refused(project: Path, tmp_path: Path) -> None:
-    from hydata.warehouse import locked
-
     with locked(tmp_path / "w"), pytest.raises(WarehouseError, match="locked by process"):
         run(project, tmp_path / "w")

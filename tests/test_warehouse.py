@@ -35,22 +35,24 @@ SCHEMAS = {"documents": DOCUMENTS, "conversations": CONVERSATIONS, "rejects": RE
 def one_shard(root: Path, name: str = "a") -> Shard:
     frame = documents_frame([Document("web", "u", "f", 0, f"text {name}")])
     return write_shard(
-        root, f"documents/ingest-1/{name}.parquet", {"documents": frame, "rejects": rejects_frame(())}
+        root,
+        f"documents/ingest-0123456789ab/{name}.parquet",
+        {"documents": frame, "rejects": rejects_frame(())},
     )
 
 
 def test_a_shard_is_found_with_its_siblings_rows(tmp_path: Path) -> None:
     shard = one_shard(tmp_path)
     assert find_shard(tmp_path, shard.path, ("documents", "rejects")) == shard
-    assert find_shard(tmp_path, "documents/ingest-1/b.parquet", ("documents",)) is None
+    assert find_shard(tmp_path, "documents/ingest-0123456789ab/b.parquet", ("documents",)) is None
     assert dict(shard.rows) == {"documents": 1, "rejects": 0}
 
 
 def test_a_result_is_complete_only_with_its_manifest(tmp_path: Path) -> None:
     shard = one_shard(tmp_path, "key/part-00000")
-    assert read_manifest(tmp_path, "documents/ingest-1/key") is None
-    write_manifest(tmp_path, "documents/ingest-1/key", [shard])
-    assert read_manifest(tmp_path, "documents/ingest-1/key") == (shard,)
+    assert read_manifest(tmp_path, "documents/ingest-0123456789ab/key") is None
+    write_manifest(tmp_path, "documents/ingest-0123456789ab/key", [shard])
+    assert read_manifest(tmp_path, "documents/ingest-0123456789ab/key") == (shard,)
 
 
 def test_a_head_survives_a_round_trip_and_the_newest_is_found(tmp_path: Path) -> None:
@@ -89,13 +91,25 @@ def test_a_second_run_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 def test_garbage_is_what_no_head_lists(tmp_path: Path) -> None:
     kept, _ = one_shard(tmp_path, "kept"), one_shard(tmp_path, "old")
     write_head(tmp_path, Head("demo").with_node("ingest", NodeState("f", {"k": (kept,)})))
-    (tmp_path / "documents/ingest-1/half.parquet.tmp-1").write_bytes(b"x")
+    (tmp_path / "documents/ingest-0123456789ab/half.parquet.tmp-1").write_bytes(b"x")
     assert collect_garbage(tmp_path, dry_run=True)[0] == 3
-    assert (tmp_path / "documents/ingest-1/old.parquet").exists()
+    assert (tmp_path / "documents/ingest-0123456789ab/old.parquet").exists()
     collect_garbage(tmp_path)
     left = sorted(p.name for p in tmp_path.rglob("*.parquet*"))
     assert left == ["kept.parquet", "kept.parquet"]  # the shard and its rejects
     assert collect_garbage(tmp_path) == (0, 0)
+
+
+def test_garbage_is_only_what_hydata_wrote(tmp_path: Path) -> None:
+    for name in ("src/pkg/a.py", ".git/objects/ab/c", "documents/mine/notes.parquet", "exports/mix.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(WarehouseError, match="nothing removed"):
+        collect_garbage(tmp_path)
+    write_head(tmp_path, Head("demo"))
+    (tmp_path / "hydata.duckdb.tmp-7").write_bytes(b"x")
+    assert collect_garbage(tmp_path) == (1, 1)
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 5
 
 
 def test_views_read_the_head_only_and_empty_tables_are_typed(tmp_path: Path) -> None:

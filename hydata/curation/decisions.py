@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import polars as pl
 
-from hydata.policy import decide
+from hydata.policy import decide, label_pick
 from hydata.schema import CONVERSATIONS, DECISIONS
 from hydata.stage import Context, GlobalStage, Settings
 from hydata.warehouse import SHARD_ROWS, create_view
@@ -23,13 +24,16 @@ from hydata.warehouse import SHARD_ROWS, create_view
 LABELS = ("domain", "task", "difficulty", "language")
 """Columns an admitted record carries beside the conversation's, to route and to target by."""
 
-ADMITTED = pl.Schema({**CONVERSATIONS, **dict.fromkeys(LABELS, pl.String())})
+ADMITTED = pl.Schema({"gate": pl.String(), **CONVERSATIONS, **dict.fromkeys(LABELS, pl.String())})
 
 
 class DecideSettings(Settings):
-    """Nothing to set: thresholds stand in the policy file."""
+    """``section`` is applied to the conversations that lack an answer, or to those that have one, without
+    what concerns the table ``without``, whose judge comes later."""
 
     section: str
+    of: Literal["instructions", "responses"]
+    without: str | None = None
 
 
 class AdmitSettings(Settings):
@@ -49,9 +53,17 @@ def _views(tables: Mapping[str, list[Path]], context: Context) -> duckdb.DuckDBP
 def run_decide(
     tables: Mapping[str, list[Path]], settings: DecideSettings, context: Context
 ) -> Iterator[pl.DataFrame]:
-    """Frames of ``DECISIONS`` for every conversation of the snapshot."""
+    """Frames of ``DECISIONS`` for every instruction, or every complete conversation, of the snapshot."""
     with _views(tables, context) as con:
-        yield from decide(con, context.policy, settings.section, context.schemas)
+        con.execute('ALTER VIEW conversations RENAME TO "all"')
+        compared = "<>" if settings.of == "instructions" else "="
+        con.execute(
+            f"""
+            CREATE VIEW conversations AS
+            SELECT * FROM "all" WHERE messages[-1].role {compared} 'assistant'
+            """
+        )
+        yield from decide(con, context.policy, settings.section, context.schemas, settings.without)
 
 
 def run_admit(
@@ -62,13 +74,10 @@ def run_admit(
     All but the last have ``shard_rows`` rows.
     """
     with _views(tables, context) as con:
-        labels = ", ".join(
-            f"arg_max(label, row(judge = 'labeller', confidence)) FILTER (dimension = '{name}') AS {name}"
-            for name in LABELS[:-1]
-        )
+        labels = ", ".join(f"{label_pick(name)} AS {name}" for name in LABELS[:-1])
         admitted = con.sql(
             f"""
-            SELECT c.*, l.* EXCLUDE (record_id), j.instruction_language AS language
+            SELECT ? AS gate, c.*, l.* EXCLUDE (record_id), j.instruction_language AS language
             FROM conversations AS c
             JOIN (SELECT record_id FROM decisions WHERE policy = ? AND status = 'kept') AS d USING (record_id)
             ANTI JOIN (SELECT record_id FROM admitted) AS a USING (record_id)
@@ -77,7 +86,7 @@ def run_admit(
                        FROM language GROUP BY record_id) AS j USING (record_id)
             ORDER BY c.record_id
             """,
-            params=[settings.section],
+            params=[settings.section, settings.section],
         )
         batches = admitted.to_arrow_reader(SHARD_ROWS)
         yield from _rechunked((pl.DataFrame(pl.from_arrow(b)) for b in batches), settings.shard_rows)

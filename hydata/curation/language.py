@@ -134,4 +134,5 @@ STAGE = MapStage(
     version=VERSION,
     settings=LanguageSettings,
     run=run,
+    computes=True,
 )

@@ -142,10 +142,19 @@ def _text(scope: str) -> pl.Expr:
     return joined.fill_null("").alias("text")
 
 
+def _screened(conversations: pl.LazyFrame, decisions: list[Path] | None) -> pl.LazyFrame:
+    if not decisions:
+        return conversations
+    kept = pl.scan_parquet(decisions).filter(pl.col("status") == "kept")
+    return conversations.join(kept, on="record_id", how="semi", maintain_order="left")
+
+
 def stage(name: str) -> GlobalStage:
     """The global stage of this name, which is the judge's name too: a recipe compares at several places.
 
-    It reads ``conversations``, and ``admitted`` where the snapshot has it.
+    It reads ``conversations``, and ``admitted`` where the snapshot has it. Where it has ``decisions``, only
+    the records kept there are compared: a record that is dropped for its own sake must not take the place of
+    a good one like it.
     """
 
     def run(
@@ -154,7 +163,8 @@ def stage(name: str) -> GlobalStage:
         """Frames of ``COLUMNS`` in the order of ids: one row a record of ``conversations``."""
         text = _text(settings.scope)
         frames = (
-            pl.scan_parquet(path).select("record_id", text).collect() for path in tables["conversations"]
+            _screened(pl.scan_parquet(path), tables.get("decisions")).select("record_id", text).collect()
+            for path in tables["conversations"]
         )
         admitted = [pl.read_parquet(path, columns=["record_id"]) for path in tables.get("admitted", [])]
         ids = pl.concat([pl.DataFrame(schema={"record_id": pl.String}), *admitted])["record_id"]

@@ -91,5 +91,12 @@ async def run(conversations: pl.DataFrame, settings: RulesSettings, context: Con
 
 
 STAGE = MapStage(
-    name="rules", table="rules", columns=COLUMNS, version=VERSION, settings=RulesSettings, run=run, uses=_uses
+    name="rules",
+    table="rules",
+    columns=COLUMNS,
+    version=VERSION,
+    settings=RulesSettings,
+    run=run,
+    computes=True,
+    uses=_uses,
 )
