@@ -30,7 +30,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from hydata.errors import ConfigError, WarehouseError
-from hydata.schema import DECISIONS, canonical_json, hash128
+from hydata.schema import DECISIONS, JUDGEMENT_KEY, canonical_json, hash128
 from hydata.settings import read_toml
 from hydata.stage import Settings
 from hydata.warehouse import quoted
@@ -60,6 +60,16 @@ class Condition(Settings):
                 f"{self.measure}: give exactly one of above, below, equals, any_of (got {given})"
             )
         return self
+
+    def fits(self, dtype: pl.DataType) -> bool:
+        """Whether a measure of this type can be compared so."""
+        if self.above is not None or self.below is not None:
+            return dtype.is_numeric()
+        if isinstance(self.equals, bool):
+            return dtype == pl.Boolean
+        if self.equals is not None and not isinstance(self.equals, str):
+            return dtype.is_numeric()
+        return dtype == pl.String
 
     @property
     def table(self) -> str:
@@ -146,12 +156,12 @@ def load_policy(path: Path, gates: Iterable[str]) -> Policy:
 def check_measures(
     policy: Policy, path: Path, schemas: Mapping[str, pl.Schema], dimensions: Iterable[str]
 ) -> None:
-    """Check that every table and measure a policy names exists.
+    """Check that every table and measure a policy names exists and can be compared as asked.
 
     Raises:
         ConfigError: names the section, the measure and those there are.
     """
-    dimensions = tuple(dimensions)
+    measures = {**schemas, **DERIVED, "labels": pl.Schema(dict.fromkeys(dimensions, pl.String()))}
     for name in ("final", *(f"gates.{gate}" for gate in policy.gates)):
         section = policy.section(name)
         for table in section.requires:
@@ -162,11 +172,18 @@ def check_measures(
         used = [c.measure for c in section.drop.values()] + [p.measure for p in section.prefer]
         for measure in used:
             table, column = measure.split(".")
-            columns = dimensions if table == "labels" else tuple({**schemas, **DERIVED}.get(table, ()))
             if table not in schemas:
                 raise ConfigError(f"{path}: [{name}] measure {measure!r}: no table {table!r}")
-            if column not in columns:
-                raise ConfigError(f"{path}: [{name}] measure {measure!r}: columns are {', '.join(columns)}")
+            if column not in measures[table]:
+                known = ", ".join(c for c in measures[table] if c not in JUDGEMENT_KEY)
+                raise ConfigError(f"{path}: [{name}] measure {measure!r}: measures there are {known}")
+        for reason, condition in section.drop.items():
+            dtype = measures[condition.table][condition.column]
+            if not condition.fits(dtype):
+                raise ConfigError(
+                    f"{path}: [{name}] {reason}: {condition.measure} is {dtype}; compare numbers with above and "
+                    "below, flags with equals = true or false, text with equals or any_of"
+                )
 
 
 # --- SQL ---------------------------------------------------------------------------------------------
@@ -174,7 +191,7 @@ def check_measures(
 DECISION_ROWS = 1_000_000
 """Rows of one frame of decisions: about 50 MB."""
 
-DERIVED = {"preferences": pl.Schema({"rejected": pl.Boolean})}
+DERIVED = {"preferences": pl.Schema({"rejected": pl.Boolean()})}
 """Measures that are no judge's: ``preferences.rejected``, the record is the worse half of a pair."""
 
 

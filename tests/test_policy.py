@@ -210,6 +210,22 @@ def test_a_section_takes_over_the_conditions_of_a_gate() -> None:
         Policy.model_validate({"final": {"also": ["gates.b"]}})
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"measure": "rules.cut", "above": 1},
+        {"measure": "rules.length", "equals": True},
+        {"measure": "rules.length", "equals": "x"},
+        {"measure": "rules.script", "equals": 3},
+        {"measure": "labels.domain", "below": 3},
+    ],
+)
+def test_a_comparison_that_does_not_fit_the_measure_is_told(condition: dict[str, object]) -> None:
+    policy = Policy.model_validate({"final": {"drop": {"strange": condition}}})
+    with pytest.raises(ConfigError, match="strange"):
+        check_measures(policy, Path("policy.toml"), SCHEMAS, ["domain"])
+
+
 @pytest.mark.parametrize("measure", ["rulez.length", "rules.lenght", "labels.colour"])
 def test_an_unknown_measure_is_told(measure: str) -> None:
     policy = Policy.model_validate({"final": {"drop": {"x": {"measure": measure, "above": 1}}}})
