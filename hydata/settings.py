@@ -17,6 +17,9 @@ from hydata.stage import Settings
 
 S = TypeVar("S", bound=Settings)
 
+SECRETIVE = ("key", "secret", "token", "password", "url")
+"""A text under a key whose name holds one of these may be a secret put in the wrong place."""
+
 
 def read_toml(path: Path, model: type[S]) -> S:
     """The file at ``path`` as a ``model``.
@@ -48,5 +51,11 @@ def explain(error: ValidationError) -> str:
         elif problem["type"] == "missing":
             lines.append(f"missing key {key!r}; add it")
         else:
-            lines.append(f"{key} = {problem.get('input')!r}: {problem['msg']}")
+            lines.append(f"{key}{_shown(key, problem.get('input'))}: {problem['msg']}")
     return "; ".join(lines)
+
+
+def _shown(key: str, value: object) -> str:
+    """The value for the message; not what may be a secret, nor a table, which may hold one."""
+    secretive = isinstance(value, str) and any(word in key.rpartition(".")[2].lower() for word in SECRETIVE)
+    return f" = {value!r}" if isinstance(value, str | int | float) and not secretive else ""

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import embedded, router
-from hydata.models.config import EmbeddedEndpoint, ModelsConfig, OpenAIEndpoint
+from hydata.models.config import EmbeddedEndpoint, ModelsConfig, OpenAIEndpoint, Sampling
 from hydata.models.journal import Entry, Journal
 from hydata.models.protocol import (
     Call,
@@ -100,9 +100,15 @@ class Models:
         """
         return self._model(router.choose(router.weights(self._config, role), role, key))
 
-    def all(self, role: str) -> tuple[Model, ...]:
-        """Every model of ``role``, in file order."""
-        return tuple(self._model(name) for name in router.weights(self._config, role))
+    def all(self, role: str, sampling: Sampling) -> tuple[Model, ...]:
+        """Every model of ``role``, in file order, to be asked the same with ``sampling``.
+
+        Raises:
+            ConfigError: nobody plays that role, a model is not installed, or two would send one request.
+        """
+        models = tuple(self._model(name) for name in router.weights(self._config, role))
+        router.check_distinct(self._config.file, role, models, sampling)
+        return models
 
     async def complete(self, model: Model, call: Call) -> Reply:
         """The model's reply, journalled.

@@ -17,11 +17,12 @@ of requests in flight.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, HttpUrl, model_validator
+from pydantic import Field, HttpUrl, field_validator, model_validator
 
 from hydata.settings import read_toml
 from hydata.stage import Settings
@@ -63,18 +64,38 @@ class EmbeddedEndpoint(Settings):
 
 class OpenAIEndpoint(Settings):
     """Any OpenAI-compatible server. ``url`` ends before ``/chat/completions`` (usually in ``/v1``);
-    ``api_key_env`` names an environment variable, the secret itself never stands in a file.
+    ``api_key_env`` names an environment variable in capitals. No secret stands in a file or in an error.
     ``timeout``: seconds a request may take; ``attempts`` counts the first one; ``backoff``: seconds of
     the first wait, doubled each time."""
 
     engine: Literal["openai"]
     url: HttpUrl
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    api_key_env: str | None = None
     concurrency: int = Field(default=64, ge=1)
     context: int = Field(default=8192, ge=256)
     timeout: Seconds = 600
     attempts: int = Field(default=7, ge=1)
     backoff: Seconds = 0.5
+
+    @field_validator("url")
+    @classmethod
+    def _only_an_address(cls, url: HttpUrl) -> HttpUrl:
+        if url.username or url.password:
+            raise ValueError(
+                "it holds a user name or password; take them out, and name the environment "
+                "variable that holds the key with api_key_env"
+            )
+        if url.query or url.fragment:
+            raise ValueError("it goes on after the path; end it before /chat/completions")
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        # keys hold small letters or dashes, so this finds one that was put here, and the name can be printed
+        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+            raise ValueError("give the NAME of an environment variable (capitals, digits, _), never the key")
+        return name
 
 
 class StandinEndpoint(Settings):

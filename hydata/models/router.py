@@ -6,11 +6,11 @@ can be made in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hydata.errors import ConfigError
 from hydata.models import embedded, standin
-from hydata.models.config import EmbeddedEndpoint, ModelsConfig, OpenAIEndpoint
+from hydata.models.config import EmbeddedEndpoint, ModelsConfig, OpenAIEndpoint, Sampling
 from hydata.models.protocol import Model
 from hydata.schema import canonical_json, hash128
 
@@ -57,6 +57,23 @@ def choose(shares: Mapping[str, float], role: str, key: str) -> str:
         if point < 0:
             return name
     return name  # rounding at the interval's very end
+
+
+def check_distinct(file: str, role: str, models: Iterable[Model], sampling: Sampling) -> None:
+    """Check that no two models would send the same request, whose one reply would become two records.
+
+    Raises:
+        ConfigError: names both, and how to tell them apart.
+    """
+    seen: dict[tuple[str, Sampling], str] = {}
+    for model in models:
+        twin = seen.setdefault((model.identity, model.sampling(sampling)), model.name)
+        if twin != model.name:
+            raise ConfigError(
+                f"{file}: roles.{role}.models: {twin!r} and {model.name!r} are the same model "
+                f"({model.identity}) with the same sampling and would give the same replies; give one "
+                "another temperature, a `revision` if the servers hold different weights, or take one out"
+            )
 
 
 def role_identity(shares: Mapping[str, float], models: Mapping[str, Model]) -> str:

@@ -118,4 +118,5 @@ STAGE = MapStage(
     version=VERSION,
     settings=AgreementSettings,
     run=run,
+    computes=True,
 )

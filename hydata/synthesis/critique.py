@@ -9,7 +9,7 @@ judgement: the policy then calls the record undecided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -119,21 +119,23 @@ async def _judge(
 
 async def run(conversations: pl.DataFrame, settings: CritiqueSettings, context: Context) -> Output:
     """Complete conversations to rows of ``CRITIQUES``."""
-    rejects, calls = [], []
-    for row in conversations.iter_rows(named=True):
-        id, messages = row["record_id"], read_messages(row)
-        if not messages or messages[-1].role != "assistant":
-            rejects.append(Reject(NAME, "not_complete", "the last message is not the assistant's", id))
-            continue
-        asked = [m.content for m in messages if m.role == "user"]
-        language = language_of(row, asked[-1] if asked else messages[-1].content)
-        prompts = context.prompts.find(NAME, language=language) or context.prompts.find(NAME, language="en")
-        values = _values(messages, row, settings.characters)
-        prompt = pick(prompts, "prompt", context.seed, id)
-        calls += [
-            _judge(row, prompt, values, repeat, settings, context) for repeat in range(settings.repeats)
-        ]
-    made = await gather(calls)
+    rejects: list[Reject] = []
+
+    def calls() -> Iterator[Awaitable[dict[str, object] | Reject]]:
+        for row in conversations.iter_rows(named=True):
+            id, messages = row["record_id"], read_messages(row)
+            if not messages or messages[-1].role != "assistant":
+                rejects.append(Reject(NAME, "not_complete", "the last message is not the assistant's", id))
+                continue
+            asked = [m.content for m in messages if m.role == "user"]
+            language = language_of(row, asked[-1] if asked else messages[-1].content)
+            prompts = context.prompts.find(NAME, language) or context.prompts.find(NAME, "en")
+            values = _values(messages, row, settings.characters)
+            prompt = pick(prompts, "prompt", context.seed, id)
+            for repeat in range(settings.repeats):
+                yield _judge(row, prompt, values, repeat, settings, context)
+
+    made = await gather(calls())
     rejects += [m for m in made if isinstance(m, Reject)]
     rows = [m for m in made if not isinstance(m, Reject)]
     return Output(pl.DataFrame(rows, schema=CRITIQUES), rejects_frame(rejects))

@@ -19,10 +19,14 @@ from hydata.schema import (
     DEFAULT_SYSTEM_PROMPT,
     Conversation,
     Message,
+    Output,
+    Reject,
     Step,
     ToolCall,
     canonical_json,
+    conversations_frame,
     hash128,
+    rejects_frame,
 )
 from hydata.stage import Context
 from hydata.synthesis.text import Defect, clean_instruction, find_defect, script_language
@@ -68,19 +72,35 @@ def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | 
     return {id for place, id in line[:maximum] if place < share}
 
 
-async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results in order. On the first error the other calls are cancelled and the error is raised
-    as it is, so that a transient one keeps its type."""
+WINDOW = 1024
+"""Calls of a shard under way at once: a few times the requests a large endpoint takes, so that none waits
+for us. All of a shard's at once, tens of thousands, took 7 KiB each."""
 
-    async def run(call: Awaitable[T]) -> T:
-        return await call
+
+async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results in order. ``calls`` is best a generator: it is asked for a call when there is room for one
+    in the window. On the first error no call is begun, those under way are cancelled and the error is
+    raised as it is, so that a transient one keeps its type."""
+    results: dict[int, T] = {}
+    places = enumerate(calls)
+
+    async def work() -> None:
+        for place, call in places:  # all workers take from the one iterator
+            results[place] = await call
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run(call)) for call in calls]
+            for _ in range(WINDOW):
+                group.create_task(work())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return [results[place] for place in range(len(results))]
+
+
+def outcome(made: Sequence[Conversation | Reject], rejects: Iterable[Reject]) -> Output:
+    """What a step's calls have made, beside the ``rejects`` that never came to a call."""
+    rows = conversations_frame(m for m in made if isinstance(m, Conversation))
+    return Output(rows, rejects_frame([*rejects, *(m for m in made if isinstance(m, Reject))]))
 
 
 def read_messages(row: Mapping[str, Any]) -> tuple[Message, ...]:

@@ -8,28 +8,21 @@ inherited, since the question has changed. Evolutions that fail in a recognisabl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import polars as pl
 from pydantic import Field
 
 from hydata.errors import ConfigError
-from hydata.schema import (
-    CONVERSATIONS,
-    Conversation,
-    Message,
-    Output,
-    Reject,
-    conversations_frame,
-    rejects_frame,
-)
+from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import (
     Wish,
     draft,
     gather,
     language_of,
+    outcome,
     pick,
     read_messages,
     sample,
@@ -116,20 +109,21 @@ async def _evolve(
 async def run(conversations: pl.DataFrame, settings: EvolveSettings, context: Context) -> Output:
     """Instructions to evolved instructions (``CONVERSATIONS``, step ``evolve``)."""
     chosen = sample(conversations["record_id"], settings.share, settings.max_per_shard, NAME, context.seed)
-    rejects, calls = [], []
-    for row in conversations.iter_rows(named=True):
-        id = row["record_id"]
-        if id not in chosen:
-            rejects.append(Reject(NAME, "not_sampled", record_id=id))
-            continue
-        wish = _wish(row, read_messages(row), context, settings.operators)
-        if isinstance(wish, Defect):
-            rejects.append(Reject(NAME, wish.reason, wish.detail, id))
-        else:
-            calls.append(_evolve(wish, row, settings, context))
-    made = await gather(calls)
-    rejects += [m for m in made if isinstance(m, Reject)]
-    return Output(conversations_frame(m for m in made if isinstance(m, Conversation)), rejects_frame(rejects))
+    rejects: list[Reject] = []
+
+    def calls() -> Iterator[Awaitable[Conversation | Reject]]:
+        for row in conversations.iter_rows(named=True):
+            id = row["record_id"]
+            if id not in chosen:
+                rejects.append(Reject(NAME, "not_sampled", record_id=id))
+                continue
+            wish = _wish(row, read_messages(row), context, settings.operators)
+            if isinstance(wish, Defect):
+                rejects.append(Reject(NAME, wish.reason, wish.detail, id))
+            else:
+                yield _evolve(wish, row, settings, context)
+
+    return outcome(await gather(calls()), rejects)
 
 
 STAGE = MapStage(

@@ -9,15 +9,15 @@ the document.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import polars as pl
 from pydantic import Field
 
-from hydata.schema import CONVERSATIONS, Conversation, Output, Reject, conversations_frame, rejects_frame
+from hydata.schema import CONVERSATIONS, Conversation, Output, Reject
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import Wish, draft, fraction, gather, sample, sampling
+from hydata.synthesis.drafts import Wish, draft, fraction, gather, outcome, sample, sampling
 from hydata.synthesis.text import Defect, answers, tokens
 
 NAME: Final = "generate"
@@ -112,19 +112,21 @@ def _copied(instruction: str, text: str) -> bool:
 async def run(documents: pl.DataFrame, settings: GenerateSettings, context: Context) -> Output:
     """Documents to instructions (``CONVERSATIONS``, step ``generate``)."""
     chosen = sample(documents["document_id"], settings.share, settings.max_documents, NAME, context.seed)
-    rejects, calls = [], []
-    for row in documents.iter_rows(named=True):
-        id = row["document_id"]
-        if id not in chosen:
-            rejects.append(Reject(NAME, "not_sampled", record_id=id))
-        elif wishes := _wishes(row, settings, context):
-            calls += [_instruction(wish, row, settings, context) for wish in wishes]
-        else:
-            detail = f"no prompt for kind {row['kind']!r}, language {row['language']!r}"
-            rejects.append(Reject(NAME, "no_prompt", detail, id))
-    made = await gather(calls)
-    rejects += [m for m in made if isinstance(m, Reject)]
-    return Output(conversations_frame(m for m in made if isinstance(m, Conversation)), rejects_frame(rejects))
+    rejects: list[Reject] = []
+
+    def calls() -> Iterator[Awaitable[Conversation | Reject]]:
+        for row in documents.iter_rows(named=True):
+            id = row["document_id"]
+            if id not in chosen:
+                rejects.append(Reject(NAME, "not_sampled", record_id=id))
+            elif wishes := _wishes(row, settings, context):
+                for wish in wishes:
+                    yield _instruction(wish, row, settings, context)
+            else:
+                detail = f"no prompt for kind {row['kind']!r}, language {row['language']!r}"
+                rejects.append(Reject(NAME, "no_prompt", detail, id))
+
+    return outcome(await gather(calls()), rejects)
 
 
 STAGE = MapStage(

@@ -108,14 +108,10 @@ async def _labels(
 async def run(conversations: pl.DataFrame, settings: LabelSettings, context: Context) -> Output:
     """Instructions to rows of ``LABELS``, one for each dimension."""
     chosen = sample(conversations["record_id"], settings.share, settings.max_per_shard, NAME, context.seed)
-    rows = conversations.with_columns(instruction_text()).iter_rows(named=True)
-    rejects, calls = [], []
-    for row in rows:
-        if row["record_id"] in chosen:
-            calls.append(_labels(row, settings, context))
-        else:
-            rejects.append(Reject(NAME, "not_sampled", record_id=row["record_id"]))
-    made = await gather(calls)
+    rows = conversations.with_columns(instruction_text())
+    asked = pl.col("record_id").is_in(sorted(chosen))
+    made = await gather(_labels(row, settings, context) for row in rows.filter(asked).iter_rows(named=True))
+    rejects = [Reject(NAME, "not_sampled", record_id=id) for id in rows.filter(~asked)["record_id"]]
     rejects += [m for m in made if isinstance(m, Reject)]
     labels = [row for m in made if not isinstance(m, Reject) for row in m]
     return Output(pl.DataFrame(labels, schema=LABELS), rejects_frame(rejects))

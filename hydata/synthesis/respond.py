@@ -11,7 +11,7 @@ from the answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -29,11 +29,17 @@ from hydata.schema import (
     Reference,
     Reject,
     Span,
-    conversations_frame,
-    rejects_frame,
 )
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import gather, language_of, read_messages, sampling, sampling_json, with_system
+from hydata.synthesis.drafts import (
+    gather,
+    language_of,
+    outcome,
+    read_messages,
+    sampling,
+    sampling_json,
+    with_system,
+)
 
 NAME: Final = "respond"
 ROLE = "responder"
@@ -123,28 +129,22 @@ def _read(row: Mapping[str, Any]) -> Conversation:
 async def run(conversations: pl.DataFrame, settings: RespondSettings, context: Context) -> Output:
     """Instructions to complete conversations (``CONVERSATIONS``, step ``respond``)."""
     drawn = sampling(settings, context)
-    rejects, calls = [], []
-    for row in conversations.iter_rows(named=True):
-        instruction = _read(row)
-        if instruction.messages[-1].role not in ("user", "tool"):
-            detail = f"the last message is the {instruction.messages[-1].role}'s"
-            rejects.append(Reject(NAME, "not_an_instruction", detail, row["record_id"]))
-            continue
-        models = (
-            context.models.all(ROLE)
-            if settings.models == "all"
-            else (context.models.route(ROLE, row["record_id"]),)
-        )
-        calls += [
-            _answer(
-                model, index, row, instruction, _prompt(row, instruction, settings, context), drawn, context
-            )
-            for model in models
-            for index in range(settings.samples)
-        ]
-    made = await gather(calls)
-    rejects += [m for m in made if isinstance(m, Reject)]
-    return Output(conversations_frame(m for m in made if isinstance(m, Conversation)), rejects_frame(rejects))
+    everyone = context.models.all(ROLE, drawn) if settings.models == "all" else None
+    rejects: list[Reject] = []
+
+    def calls() -> Iterator[Awaitable[Conversation | Reject]]:
+        for row in conversations.iter_rows(named=True):
+            instruction = _read(row)
+            if instruction.messages[-1].role not in ("user", "tool"):
+                detail = f"the last message is the {instruction.messages[-1].role}'s"
+                rejects.append(Reject(NAME, "not_an_instruction", detail, row["record_id"]))
+                continue
+            prompt = _prompt(row, instruction, settings, context)
+            for model in everyone or (context.models.route(ROLE, row["record_id"]),):
+                for index in range(settings.samples):
+                    yield _answer(model, index, row, instruction, prompt, drawn, context)
+
+    return outcome(await gather(calls()), rejects)
 
 
 STAGE = MapStage(

@@ -17,9 +17,19 @@ from typing import Final
 import polars as pl
 from pydantic import Field
 
-from hydata.schema import CONVERSATIONS, Conversation, Output, Reject, conversations_frame, rejects_frame
+from hydata.schema import CONVERSATIONS, Conversation, Output, Reject
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import Wish, draft, fraction, gather, language_of, pick, read_messages, sampling
+from hydata.synthesis.drafts import (
+    Wish,
+    draft,
+    fraction,
+    gather,
+    language_of,
+    outcome,
+    pick,
+    read_messages,
+    sampling,
+)
 from hydata.synthesis.text import Defect, answers, overlap, tokens
 
 NAME: Final = "self_instruct"
@@ -171,16 +181,16 @@ async def run(conversations: pl.DataFrame, settings: SelfInstructSettings, conte
     examples, rejects = _read(conversations, settings, context)
     attempts = _attempts(examples, settings, context)
     made = await gather(_instruction(attempt, settings, context) for attempt in attempts)
-    rows = [m for m in made if isinstance(m, Conversation)]
-    rejects += [m for m in made if isinstance(m, Reject)]
-    accounted = {id for c in rows for id in c.parent_ids} | {r.record_id for r in rejects}
+    accounted = {r.record_id for r in rejects}
+    for result in made:
+        accounted.update((result.record_id,) if isinstance(result, Reject) else result.parent_ids)
     shown = {e.id for attempt in attempts for e in attempt.examples}
     rejects += [
         Reject(NAME, "examples_only" if e.id in shown else "not_sampled", record_id=e.id)
         for e in examples
         if e.id not in accounted
     ]
-    return Output(conversations_frame(rows), rejects_frame(rejects))
+    return outcome(made, rejects)
 
 
 STAGE = MapStage(

@@ -58,8 +58,8 @@ def test_a_role_is_shared_by_weight_and_always_the_same_way(write):
     chosen = [models.route("responder", f"record {i}").name for i in range(4000)]
     assert chosen == [again.route("responder", f"record {i}").name for i in range(4000)]
     assert Counter(chosen)["calm"] / 4000 == pytest.approx(0.75, abs=0.03)
-    assert [m.name for m in models.all("responder")] == ["qwen", "calm"]
-    qwen, calm = models.all("responder")
+    assert [m.name for m in models.all("responder", Sampling())] == ["qwen", "calm"]
+    qwen, calm = models.all("responder", Sampling())
     assert (qwen.identity, qwen.context) == ("Qwen/Qwen3-8B revision b968826", 32768)
     assert calm.sampling(Sampling(max_tokens=900, seed=4)) == Sampling(temperature=0.2, max_tokens=64, seed=4)
 
@@ -116,6 +116,44 @@ def test_two_equal_models_in_one_role_are_refused(write):
     text = GOOD.replace("temperature = 0.2\nmax_tokens = 64\n", "").replace("qwen = 1", "lively = 1")
     with pytest.raises(ConfigError, match="'lively' and 'calm' are the same model and sampling"):
         load_models(write(text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # an override that says what the step says anyway, and one model behind two endpoints
+        ("temperature = 0.2\nmax_tokens = 64\n", 'model = "lively"\ntemperature = 0.7\n'),
+        ("temperature = 0.2\nmax_tokens = 64\n", 'model = "lively"\n[endpoints.other]\nengine = "standin"\n'),
+    ],
+)
+def test_models_that_would_send_one_request_are_not_asked_together(write, old, new):
+    text = GOOD.replace(old, new).replace("qwen = 1", "lively = 1")
+    if "[endpoints.other]" in new:
+        text = text.replace('[models.lively]\nendpoint = "practice"', '[models.lively]\nendpoint = "other"')
+    models = opened(write(text))
+    assert models.route("responder", "x").name in ("lively", "calm")
+    with pytest.raises(ConfigError, match=r"'lively' and 'calm' are the same model.*with the same sampling"):
+        models.all("responder", Sampling(temperature=0.7))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("http://gpu-1", "http://joe:s3cret@gpu-1", "endpoints.big.openai.url: .*user name or password"),
+        ("http://gpu-1", "http://s3cret@gpu-1", "endpoints.big.openai.url: .*user name or password"),
+        ("http://gpu-1", "htp://joe:s3cret@gpu-1", "endpoints.big.openai.url: "),
+        ("8000/v1", "8000/v1?key=s3cret", "endpoints.big.openai.url: .*end it before"),
+        ("BIG_KEY", "sk-s3cret", "endpoints.big.openai.api_key_env: .*NAME of an environment variable"),
+        ("BIG_KEY", "hf_s3cret", "endpoints.big.openai.api_key_env: .*NAME of an environment variable"),
+        ('"BIG_KEY"', '["s3cret"]', "endpoints.big.openai.api_key_env: "),
+        # a mistake elsewhere, of which the whole file is the input
+        ('"big"\nmodel = "Qwen/Qwen3-8B"', '"bog"\nmodel = "s3cret"', "models.qwen.endpoint = 'bog'"),
+    ],
+)
+def test_errors_do_not_print_secrets(write, old, new, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_models(write(GOOD.replace(old, new, 1)))
+    assert str(caught.value).count("s3cret") == words.count("s3cret")
 
 
 def test_a_role_nobody_plays_says_what_to_add(write):
