@@ -5,9 +5,15 @@ pack is the unit of work, of resumption and of parallelism (a process each: pars
 Python). A pack's rows are written in parts of about 20,000 rows, so memory does not grow with the file.
 Every part exists in each of ``TABLES``, as siblings of its ``documents`` shard.
 
-A file is known by its size and time, else by the hash of its bytes. If a known file has changed,
-its rows that are already in the warehouse are recognised by their ids, counted in one reject, and not
-taken again: a JSON Lines file that grows every night adds its new rows only.
+A file has *versions*: its bytes, read under certain settings. A version is known by size and time, else
+by the hash of the bytes, and has one row in ``sources``. Of a new version of a known file, changed or
+read under other settings, only what no earlier one gave is taken; the rest is recognised (rows by their
+ids, rejects by position and reason) and counted in one reject. So a JSON Lines file that grows every
+night adds its new rows only. Nothing is taken back: rows that a file no longer holds, or that the
+present settings would read otherwise, stay. And position is part of an id: a line inserted above others
+moves them, and they are taken again, as new rows.
+
+A reader can die with its process: lxml is C, and memory ends. ``run_pack_apart`` finds the file.
 """
 
 from __future__ import annotations
@@ -16,9 +22,11 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from multiprocessing import parent_process
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import duckdb
@@ -43,7 +51,8 @@ from hydata.schema import (
     hash128,
     rejects_frame,
 )
-from hydata.seeds import SeedSettings, Source
+from hydata.seeds import BadInput, SeedSettings, Source
+from hydata.seeds.source import STAGE
 from hydata.stage import Settings
 from hydata.warehouse import SHARD_ROWS, Shard, read_manifest, shard_key, write_manifest, write_shard
 
@@ -81,20 +90,23 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Pack:
-    """Files ingested together; ``known`` holds the ids of what earlier versions of them gave."""
+    """Files ingested together. ``known`` holds, by file, the ids of all that earlier versions gave;
+    ``crashed`` is a pack whose one file ends the process that reads it."""
 
     key: str
     files: tuple[SourceFile, ...]
-    known: frozenset[str] = frozenset()
+    known: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    crashed: bool = False
 
 
 @dataclass(frozen=True)
-class KnownFile:
-    """What the warehouse remembers of a file."""
+class Version:
+    """A version of a file in the warehouse; ``reader`` is the fingerprint of the settings it was read by."""
 
     sha256: str
     bytes: int
     modified_ns: int
+    reader: str | None
 
 
 def fingerprint(settings: IngestSettings) -> str:
@@ -102,14 +114,24 @@ def fingerprint(settings: IngestSettings) -> str:
     return hash128("ingest", VERSION, canonical_json(settings.seeds.model_dump(mode="json")))[:12]
 
 
+def pending_packs(con: duckdb.DuckDBPyConnection, settings: IngestSettings) -> Iterator[Pack]:
+    """The packs of all versions that are not in the warehouse, whose views ``con`` has."""
+    known = known_files(con)
+    packs = list(pack_sources(settings, known))
+    # one query for all packs: each would scan the documents of the whole warehouse
+    ids = known_ids(con, (file for files in packs for file in files), known)
+    return (make_pack(files, ids) for files in packs)
+
+
 def pack_sources(
-    settings: IngestSettings, known: Mapping[str, KnownFile]
+    settings: IngestSettings, known: Mapping[str, tuple[Version, ...]]
 ) -> Iterator[tuple[SourceFile, ...]]:
-    """The files that are new or changed, in a stable order, grouped."""
+    """The files that are new, changed or to be read otherwise, in a stable order, grouped."""
     files: list[SourceFile] = []
     size = 0
+    reader = fingerprint(settings)
     for source in seeds.walk([Path(p) for p in settings.paths]):
-        found = _examine(source, known.get(source.file))
+        found = _examine(source, [v for v in known.get(source.file, ()) if v.reader == reader])
         if found is None:
             continue
         if files and (size + found.bytes > settings.pack_bytes or len(files) >= settings.pack_files):
@@ -121,50 +143,68 @@ def pack_sources(
         yield tuple(files)
 
 
-def known_files(con: duckdb.DuckDBPyConnection) -> dict[str, KnownFile]:
-    """What is remembered of every file ingested so far."""
-    con.execute(
-        "SELECT file, arg_max(sha256, modified_ns), arg_max(bytes, modified_ns), max(modified_ns) "
-        "FROM sources GROUP BY file"
-    )
-    return {file: KnownFile(*seen) for file, *seen in con.fetchall()}
+def known_files(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[Version, ...]]:
+    """All versions of every file ingested so far."""
+    con.execute("SELECT file, sha256, bytes, modified_ns, reader FROM sources")
+    known: dict[str, tuple[Version, ...]] = {}
+    for file, *version in con.fetchall():
+        known[file] = (*known.get(file, ()), Version(*version))
+    return known
 
 
 def known_ids(
-    con: duckdb.DuckDBPyConnection, files: Iterable[SourceFile], known: Mapping[str, KnownFile]
-) -> list[str]:
-    """The ids of documents and conversations that earlier versions of changed files gave."""
+    con: duckdb.DuckDBPyConnection, files: Iterable[SourceFile], known: Mapping[str, tuple[Version, ...]]
+) -> dict[str, frozenset[str]]:
+    """What earlier versions of known files gave, by file: the ids of documents and conversations, both
+    ids of preference pairs, position and reason of rejects."""
     changed = [f.source.file for f in files if f.source.file in known]
     if not changed:
-        return []
+        return {}
     con.execute(
-        "SELECT document_id FROM documents WHERE list_contains($files, file) "
-        "UNION ALL SELECT record_id FROM conversations WHERE list_contains($files, uri)",
-        {"files": changed},
+        """
+        WITH given AS (
+            SELECT file, document_id AS id FROM documents
+            UNION ALL SELECT uri, record_id FROM conversations
+            UNION ALL SELECT source, chosen_id || rejected_id FROM preferences
+            UNION ALL SELECT file, concat(position, ' ', reason) FROM rejects
+            WHERE stage = $stage AND reason != 'already_ingested'
+        )
+        SELECT file, id FROM given WHERE file IN (SELECT unnest($changed))
+        """,
+        {"changed": changed, "stage": STAGE},
     )
-    return [row[0] for row in con.fetchall()]
+    ids: dict[str, set[str]] = {}
+    while rows := con.fetchmany(100_000):
+        for file, id_ in rows:
+            ids.setdefault(file, set()).add(id_)
+    return {file: frozenset(found) for file, found in ids.items()}
 
 
-def make_pack(files: tuple[SourceFile, ...], known: Iterable[str] = ()) -> Pack:
-    """A pack named by its files and their contents."""
-    key = shard_key(*(part for f in files for part in (f.source.file, f.sha256)))
-    return Pack(key, files, frozenset(known))
+def make_pack(files: tuple[SourceFile, ...], ids: Mapping[str, frozenset[str]]) -> Pack:
+    """A pack named by its files, their contents and what is left out of them because it is known: a head
+    that does not have those rows must not take this pack for the whole files."""
+    known = {f.source.file: ids[f.source.file] for f in files if f.source.file in ids}
+    left_out = [hash128(file, *sorted(known[file])) for file in sorted(known)]
+    return Pack(
+        shard_key(*(part for f in files for part in (f.source.file, f.sha256)), *left_out), files, known
+    )
 
 
-def _examine(source: Source, known: KnownFile | None) -> SourceFile | None:
-    """None if the file is as it was."""
+def _examine(source: Source, known: Iterable[Version]) -> SourceFile | None:
+    """None if the file is as one of the versions known."""
     try:
+        seeds.check_file(source)
         stat = source.path.stat()
-        if known and (known.bytes, known.modified_ns) == (stat.st_size, stat.st_mtime_ns):
+        if any(v.sha256 and (v.bytes, v.modified_ns) == (stat.st_size, stat.st_mtime_ns) for v in known):
             return None
         with source.path.open("rb") as f:
-            sha256 = hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError:
+            found = SourceFile(
+                source, hashlib.file_digest(f, "sha256").hexdigest(), stat.st_size, stat.st_mtime_ns
+            )
+    except (OSError, BadInput):
         # the reader will meet the same error and turn it into a reject
-        return SourceFile(source, "", 0, 0)
-    if known and known.sha256 == sha256:
-        return None
-    return SourceFile(source, sha256, stat.st_size, stat.st_mtime_ns)
+        found = SourceFile(source, "", 0, 0)
+    return None if any(v.sha256 == found.sha256 for v in known) else found
 
 
 @dataclass
@@ -175,7 +215,7 @@ class _Part:
     conversations: list[Conversation] = field(default_factory=list)
     pairs: list[tuple[str, str, str, float | None]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    sources: list[tuple[str, str, int, int, str | None, int, int, int]] = field(default_factory=list)
+    sources: list[tuple[str, str, int, int, str | None, int, int, int, str]] = field(default_factory=list)
     characters: int = 0
 
     @property
@@ -217,18 +257,23 @@ def run_pack(root: Path, stage: str, pack: Pack, settings: IngestSettings) -> tu
     for file in pack.files:
         counts: Counter[str] = Counter()
         kind: str | None = None
-        for item in seeds.read(file.source, settings.seeds):
-            name = _take(part, item, pack.known)
-            counts[name] += 1
-            kind = kind or (item.kind if isinstance(item, Document) else None)
+        known = pack.known.get(file.source.file, frozenset())
+        here: set[str] = set()
+        position: int | None = None
+        for item in _items(file, pack, settings):
+            at = item.chosen.position if isinstance(item, Preference) else item.position
+            if at != position:  # part of an id: only ids of one position can be equal
+                here, position = set(), at
+            counts.update(_take(part, item, known, here))
+            if not isinstance(item, Reject):
+                kind = kind or (item.kind if isinstance(item, Document) else "dataset")
             if part.rows >= settings.shard_rows or part.characters >= PART_CHARACTERS:
                 shards.append(write_shard(root, f"{folder}/part-{len(shards):05}.parquet", part.frames()))
                 part = _Part()
         if counts["known"]:
-            detail = f"{counts['known']} rows of an earlier version of this file are unchanged"
-            part.rejects.append(Reject("ingest", "already_ingested", detail, file=file.source.file))
+            detail = f"{counts['known']} rows of earlier versions of this file are unchanged"
+            part.rejects.append(file.source.reject("already_ingested", detail))
             counts["rejects"] += 1
-        kind = kind or ("dataset" if counts["conversations"] else None)
         part.sources.append(
             (
                 file.source.file,
@@ -239,31 +284,79 @@ def run_pack(root: Path, stage: str, pack: Pack, settings: IngestSettings) -> tu
                 counts["documents"],
                 counts["conversations"],
                 counts["rejects"],
+                fingerprint(settings),
             )
         )
     shards.append(write_shard(root, f"{folder}/part-{len(shards):05}.parquet", part.frames()))
     return write_manifest(root, folder, shards)
 
 
-def _take(part: _Part, item: Item, known: frozenset[str]) -> str:
-    """Add an item to a part; the table it went to, or ``known``."""
+def _items(file: SourceFile, pack: Pack, settings: IngestSettings) -> Iterable[Item]:
+    if pack.crashed:
+        return [file.source.reject("reader_crashed", "ended the process that read it, twice")]
+    return seeds.read(file.source, settings.seeds)
+
+
+def _take(part: _Part, item: Item, known: frozenset[str], here: set[str]) -> list[str]:
+    """Add an item to a part, but for what an earlier version gave, or the same record before (``here``).
+
+    Returns the table of each row added, and ``known`` for each that was not.
+    """
+    if isinstance(item, Reject):
+        if f"{'' if item.position is None else item.position} {item.reason}" in known:
+            return ["known"]
+        part.rejects.append(item)
+        return ["rejects"]
+    if isinstance(item, Preference):
+        chosen, rejected = item.chosen.record_id, item.rejected.record_id
+        if chosen + rejected in known:
+            return ["known"]
+        part.pairs.append((chosen, rejected, item.source, item.margin))
+        return [
+            name
+            for half in (item.chosen, item.rejected)
+            if half.record_id not in here
+            for name in _take(part, half, known, here)
+        ]
+    id_ = item.document_id if isinstance(item, Document) else item.record_id
+    if id_ in known:
+        return ["known"]
+    if id_ in here:
+        file = item.file if isinstance(item, Document) else item.uri
+        detail = "equal to what the same record gave before"
+        part.rejects.append(Reject(STAGE, "repeated", detail, file=file, position=item.position))
+        return ["rejects"]
+    here.add(id_)
     if isinstance(item, Document):
-        if known and item.document_id in known:
-            return "known"
         part.documents.append(item)
         part.characters += len(item.text)
-        return "documents"
-    if isinstance(item, Reject):
-        part.rejects.append(item)
-        return "rejects"
-    conversations = (item.chosen, item.rejected) if isinstance(item, Preference) else (item,)
-    if known and all(c.record_id in known for c in conversations):
-        return "known"
-    if isinstance(item, Preference):
-        part.pairs.append((item.chosen.record_id, item.rejected.record_id, item.source, item.margin))
-    part.conversations.extend(conversations)
-    part.characters += sum(len(m.content) for c in conversations for m in c.messages)
-    return "conversations"
+        return ["documents"]
+    part.conversations.append(item)
+    part.characters += sum(len(m.content) for m in item.messages)
+    return ["conversations"]
+
+
+def run_pack_apart(
+    root: Path,
+    stage: str,
+    pack: Pack,
+    settings: IngestSettings,
+    run: Callable[[Path, str, Pack, IngestSettings], tuple[Shard, ...]] = run_pack,
+) -> tuple[Shard, ...]:
+    """A pack whose process died, read in a process of its own; if that dies too, one half after the
+    other, down to the file that is at fault, which becomes a reject (``reader_crashed``)."""
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+            return pool.submit(run, root, stage, pack, settings).result()
+    except BrokenProcessPool:
+        if len(pack.files) == 1:
+            return run_pack(root, stage, replace(pack, crashed=True), settings)
+    middle = len(pack.files) // 2
+    shards: list[Shard] = []
+    for name, files in (("a", pack.files[:middle]), ("b", pack.files[middle:])):
+        half = replace(pack, key=f"{pack.key}/{name}", files=files)
+        shards += run_pack_apart(root, stage, half, settings, run)
+    return write_manifest(root, f"documents/{stage}/{pack.key}", shards)
 
 
 def end_with_parent() -> None:

@@ -127,6 +127,7 @@ SOURCES = pl.Schema(
         "documents": pl.Int64(),
         "conversations": pl.Int64(),
         "rejects": pl.Int64(),
+        "reader": pl.String(),
     }
 )
 

@@ -16,6 +16,7 @@ import csv
 import importlib
 import os
 import pkgutil
+import stat
 import struct
 import zipfile
 import zlib
@@ -42,6 +43,7 @@ __all__ = [
     "Reader",
     "SeedSettings",
     "Source",
+    "check_file",
     "detect_kind",
     "peek",
     "read",
@@ -122,12 +124,23 @@ def detect_kind(source: Source, settings: SeedSettings) -> str:
     )
 
 
+def check_file(source: Source) -> None:
+    """To be called before a source is opened: opening a pipe waits for its writer, a device may never end.
+
+    Raises BadInput for a symbolic link inside a folder and for what is no file, OSError.
+    """
+    if source.root is not None and source.path.is_symlink():
+        raise BadInput("symbolic_link", f"leads to {source.path.readlink()}: name it, if it is meant")
+    mode = source.path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder raises the OSError that tells
+        raise BadInput("not_a_file", "a pipe, socket or device: write what it gives to a file")
+
+
 def read(source: Source, settings: SeedSettings) -> Iterator[Item]:
     """All that one file holds. Raises only ConfigError (for the settings), never for the data."""
     count = 0
     try:
-        if source.root is not None and source.path.is_symlink():
-            raise BadInput("symbolic_link", f"leads to {source.path.readlink()}: name it, if it is meant")
+        check_file(source)
         kind = detect_kind(source, settings)
         for item in readers()[kind].read(source, settings):
             count += 1
@@ -143,17 +156,25 @@ def read(source: Source, settings: SeedSettings) -> Iterator[Item]:
 
 
 def walk(paths: Iterable[Path]) -> Iterator[Source]:
-    """The files of all paths, folders in the order of their names. Hidden files and folders inside a
-    folder are passed over. Symbolic links inside it, which lead out of it or in circles, and folders that
-    cannot be listed become sources whose ``read`` yields the reject. A path that does not exist raises
-    ConfigError."""
+    """The files of all paths, folders in the order of their names; each once, however many paths lead to
+    it. Hidden files and folders inside a folder are passed over. Symbolic links inside it, which lead out
+    of it or in circles, what is no file, and folders that cannot be listed become sources whose ``read``
+    yields the reject. A path that does not exist raises ConfigError."""
+    seen: set[Path] = set()
     for path in paths:
         if path.is_dir():
-            yield from _walk(path, path)
+            found = _walk(path, path)
         elif path.exists():
-            yield Source(path, _name(path))
+            found = iter([Source(path, _name(path))])
         else:
             raise ConfigError(f"{path}: no such file or folder")
+        for source in found:
+            # a link inside a folder is not followed, so it is itself and not what it leads to
+            parent, name = source.path.parent, source.path.name
+            place = source.path.resolve() if source.root in (None, source.path) else parent.resolve() / name
+            if place not in seen:
+                seen.add(place)
+                yield source
 
 
 def _walk(folder: Path, root: Path) -> Iterator[Source]:
@@ -169,10 +190,11 @@ def _walk(folder: Path, root: Path) -> Iterator[Source]:
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(path, root)
-        elif entry.is_symlink() or entry.is_file():
+        else:
             yield Source(path, _name(path), root)
 
 
 def _name(path: Path) -> str:
-    """The path as the user gave it; bytes of a name that are not UTF-8 become U+FFFD."""
-    return clean(path.as_posix())
+    """The path as the user gave it; bytes of a name that are not UTF-8 as ``\\xe9``, so that two such names
+    stay two."""
+    return clean(os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"))

@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from hydata.seeds.source import BadInput, Columns, Limits, Source
 Record: TypeAlias = dict[str, object]
 Row: TypeAlias = tuple[int, Record | BadInput]
 
+LINES = (".jsonl", ".ndjson")
 MAX_DEPTH = 16
 PARQUET_ROWS = 1_000
 """Rows of a Parquet batch: a row group can hold millions, and conversations are long."""
@@ -60,26 +62,31 @@ def _json(source: Source, limits: Limits) -> Iterator[Row]:
         if first:
             break
     stream.close()  # type: ignore[attr-defined] # a generator: closes the file
-    if first.startswith("["):
-        yield from _array(pieces(source, limits), limits)
-    elif first.startswith("{") and isinstance(_first_line(first), BadInput):
-        # An object that does not end on its line: one object, or objects printed over several lines.
-        yield from _objects(_Buffer(pieces(source, limits), limits), 0, "")
-    else:
+    if _is_lines(source, first) or first[:1] not in ("[", "{"):
         for number, line in lines(source, limits):
             if isinstance(line, BadInput):
                 yield number, line
             elif line.strip("\ufeff \t"):
                 yield number, parse(line.lstrip("\ufeff"))
+    elif first.startswith("["):
+        yield from _array(pieces(source, limits), limits)
+    else:
+        # An object that does not end on its line: one object, or objects printed over several lines.
+        yield from _objects(_Buffer(pieces(source, limits), limits), 0, "")
 
 
-def _first_line(text: str) -> Record | BadInput:
-    line, newline, rest = text.partition("\n")
-    parsed = parse(line)
-    # A broken first line of JSONL: the next line is an object of its own.
-    if isinstance(parsed, BadInput) and newline and rest.startswith("{"):
-        return {}
-    return parsed
+def _is_lines(source: Source, start: str) -> bool:
+    """Whether the beginning of a JSON file is of a record a line, some of which may be broken.
+
+    A file that does not say so by its name is told by most of its lines: inside an array or an object
+    that is printed over several lines, hardly one is an object as a whole, without a comma.
+    """
+    whole = [isinstance(parse(line), dict) for line in start.split("\n") if line.strip()]
+    if start.startswith("["):
+        return sum(whole) > len(whole) / 2
+    if source.suffix in LINES:
+        return any(whole)
+    return start.startswith("{") and (whole[0] or sum(whole) >= len(whole) / 2)
 
 
 class _Buffer:
@@ -252,6 +259,9 @@ def first_records(source: Source, text: str, limit: int = 5) -> tuple[Record, ..
             return tuple(dict(row) for _, row in zip(range(limit), table, strict=False))
         except csv.Error:
             return ()
+    elif _is_lines(source, start):
+        parsed = (parse(line) for line in start.split("\n"))
+        return tuple(islice((row for row in parsed if isinstance(row, dict)), limit))
     elif start.startswith("["):
         rows = _array([start], Limits())
     elif start.startswith("{"):

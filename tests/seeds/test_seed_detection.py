@@ -152,9 +152,45 @@ def test_walk_takes_single_files_and_names_what_is_missing(tmp_path: Path) -> No
         list(walk([tmp_path / "gone"]))
 
 
-def test_file_name_that_is_not_utf8(tmp_path: Path) -> None:
-    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))).write_text(PROSE)
-    (source,) = walk([tmp_path])
-    source.file.encode()
-    (item,) = read(source, SeedSettings())
-    assert isinstance(item, Document)
+def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
+    for name in (b"caf\xe8.txt", b"caf\xe9.txt"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(PROSE)
+    sources = list(walk([tmp_path]))
+    assert [Path(s.file).name for s in sources] == ["caf\\xe8.txt", "caf\\xe9.txt"]
+    items = [item for source in sources for item in read(source, SeedSettings())]
+    assert [type(item) for item in items] == [Document, Document]
+
+
+@pytest.mark.parametrize("name", ["set.jsonl", "set.json", "set.ndjson.gz"])
+@pytest.mark.parametrize("first", ['{"broken": ', "[broken", '{"a": "', "[1, 2]", '{"broken": \n{"also": ['])
+def test_broken_first_lines_cost_themselves_only(reading, name: str, first: str) -> None:
+    good = jsonl(*({"instruction": f"Add {n} and 1.", "output": str(n + 1)} for n in range(50)))
+    data = f"{first}\n{good}".encode()
+    items = reading(name, gzip.compress(data) if name.endswith(".gz") else data)
+    rejects = [item for item in items if isinstance(item, Reject)]
+    assert [r.position for r in rejects] == list(range(1, len(first.splitlines()) + 1))
+    assert {r.reason for r in rejects} <= {"broken_json", "not_an_object"}
+    assert len(items) - len(rejects) == 50
+
+
+def test_a_first_line_that_is_no_json_at_all(reading) -> None:
+    good = jsonl(*({"instruction": f"Add {n} and 1.", "output": str(n + 1)} for n in range(3)))
+    reject, *found = reading("set.jsonl", f"<<<<<<< ours\n\n{good}broken too\n")
+    assert (reject.reason, reject.position) == ("broken_json", 1)
+    assert [type(item).__name__ for item in found] == ["Conversation"] * 3 + ["Reject"]
+    # elsewhere it is what it looks like: text that quotes JSON
+    (text,) = reading("notes.md", f"Lines of such a file:\n\n{good}")
+    assert isinstance(text, Document)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[\n{"instruction": "Add.", "output": "2"},\n{"instruction": "Sum.", "output": "3"}\n]',
+        '[\n{"instruction": "Add.", "output": "2"}\n,\n{"instruction": "Sum.", "output": "3"}\n]',
+        '{\n"instruction": "Add.",\n"output": "2"\n}\n{\n"instruction": "Sum.",\n"output": "3"\n}',
+    ],
+)
+def test_records_over_several_lines_are_no_lines(reading, text: str) -> None:
+    for name in ("set.json", "set.jsonl"):
+        assert [type(item).__name__ for item in reading(name, text)] == ["Conversation"] * 2
