@@ -146,9 +146,7 @@ class Session:
         jobs = []
         fingerprint = self.identity(node)
         with connect(self.root, self.head, self.schemas) as con:
-            known = ingest.known_files(con)
-            for files in ingest.pack_sources(settings, known):
-                pack = ingest.make_pack(files, ingest.known_ids(con, files, known))
+            for pack in ingest.pending_packs(con, settings):
                 folder = f"documents/ingest-{fingerprint}/{pack.key}"
                 finished = read_manifest(self.root, folder)
                 if finished is None:
