@@ -181,8 +181,8 @@ def check_measures(
             dtype = measures[condition.table][condition.column]
             if not condition.fits(dtype):
                 raise ConfigError(
-                    f"{path}: [{name}] {reason}: {condition.measure} is {dtype}; compare numbers with above and "
-                    "below, flags with equals = true or false, text with equals or any_of"
+                    f"{path}: [{name}] {reason}: {condition.measure} is {dtype}; compare numbers with above "
+                    "and below, flags with equals = true or false, text with equals or any_of"
                 )
 
 
