@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import duckdb
 
 from hydata.errors import WarehouseError
+from hydata.schema import JUDGEMENT_KEY
 
 MAX_LINE = 160
 """Characters of a text shown on one line of a story."""
+
+GONE = "not current any more: its stage was run again, or its file left out"
 
 
 @dataclass(frozen=True)
@@ -25,63 +28,78 @@ class FunnelRow:
     dropped: tuple[tuple[str, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A step that makes the ``rows`` a query counts; what went no further are the rejects of ``stage``."""
+
+    name: str
+    rows: str
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """A step that a ``section`` of the policy decides: the ``rows`` a query of it counts went on."""
+
+    name: str
+    section: str
+    rows: str = "SELECT count(*) FROM admitted WHERE gate = ?"
+
+
 _STEPS = (
-    ("documents", "SELECT count(*) FROM documents", "ingest"),
-    ("conversations read", "SELECT count(*) FROM conversations WHERE step = 'dataset'", None),
-    ("instructions generated", "SELECT count(*) FROM conversations WHERE step = 'generate'", "generate"),
-    ("admitted to evolve", "gates.evolve", None),
-    ("instructions evolved", "SELECT count(*) FROM conversations WHERE step = 'evolve'", "evolve"),
-    (
+    _Made("documents", "SELECT count(*) FROM documents", "ingest"),
+    _Made("conversations read", "SELECT count(*) FROM conversations WHERE step = 'dataset'"),
+    _Made("instructions generated", "SELECT count(*) FROM conversations WHERE step = 'generate'", "generate"),
+    _Decided("admitted to evolve", "gates.evolve"),
+    _Made("instructions evolved", "SELECT count(*) FROM conversations WHERE step = 'evolve'", "evolve"),
+    _Made(
         "instructions self-instructed",
         "SELECT count(*) FROM conversations WHERE step = 'self_instruct'",
         "self_instruct",
     ),
-    ("admitted to respond", "gates.respond", None),
-    ("responses", "SELECT count(*) FROM conversations WHERE step = 'respond'", "respond"),
-    ("admitted to critique", "gates.critique", None),
-    ("critiqued", "SELECT count(*) FROM conversations SEMI JOIN critiques USING (record_id)", "critique"),
-    ("kept", "final", None),
+    _Decided("admitted to respond", "gates.respond"),
+    _Made("responses", "SELECT count(*) FROM conversations WHERE step = 'respond'", "respond"),
+    _Decided("admitted to critique", "gates.critique"),
+    _Made(
+        "critiqued", "SELECT count(*) FROM conversations SEMI JOIN critiques USING (record_id)", "critique"
+    ),
+    _Decided("kept", "final", "SELECT count(*) FROM decisions WHERE policy = ? AND status = 'kept'"),
 )
+
+_REJECTED = "SELECT reason FROM rejects WHERE stage = ?"
+_REFUSED = """
+    SELECT unnest(CASE WHEN status = 'undecided' THEN list_transform(reasons, lambda r: 'undecided: no ' || r)
+                       ELSE reasons END) AS reason
+    FROM decisions WHERE policy = ? AND status <> 'kept'
+"""
 
 
 def funnel(con: duckdb.DuckDBPyConnection) -> list[FunnelRow]:
-    """From documents to the mix, with the reasons for what was dropped, most frequent first."""
+    """From documents to the mix, with the reasons for what was dropped, most frequent first.
+
+    An admission is never withdrawn: under a changed policy, more may be admitted than the reasons leave.
+    """
     rows = []
-    for name, source, stage in _STEPS:
-        if stage is None and not source.startswith("SELECT"):
-            count = "SELECT count(*) FROM decisions WHERE policy = ? AND status = 'kept'"
-            reasons = con.execute(
-                "SELECT reason, count(*) AS n FROM (SELECT unnest(CASE WHEN status = 'undecided' THEN "
-                "list_transform(reasons, lambda r: 'undecided: no ' || r) ELSE reasons END) AS reason "
-                "FROM decisions WHERE policy = ? AND status <> 'kept') "
-                "GROUP BY reason ORDER BY n DESC, reason",
-                [source],
-            ).fetchall()
-            rows.append(FunnelRow(name, _count(con, count, [source]), tuple(reasons)))
-            continue
-        reasons = []
-        if stage is not None:
-            reasons = con.execute(
-                "SELECT reason, count(*) AS n FROM rejects WHERE stage = ? "
-                "GROUP BY reason ORDER BY n DESC, reason",
-                [stage],
-            ).fetchall()
-        rows.append(FunnelRow(name, _count(con, source, []), tuple(reasons)))
-    left_out = _count(con, "SELECT count(*) FROM mixes WHERE weight = 0", [])
-    rows.append(
-        FunnelRow(
-            "in the mix",
-            _count(con, "SELECT count(*) FROM mixes WHERE weight > 0", []),
-            (("left out to balance", left_out),) if left_out else (),
-        )
-    )
+    for step in _STEPS:
+        match step:
+            case _Made(name, query, stage):
+                rows.append(FunnelRow(name, _count(con, query), _reasons(con, _REJECTED, stage)))
+            case _Decided(name, section, query):
+                rows.append(FunnelRow(name, _count(con, query, section), _reasons(con, _REFUSED, section)))
+    mixed = _count(con, "SELECT count(*) FROM mixes WHERE weight > 0")
+    left_out = _count(con, "SELECT count(*) FROM mixes WHERE weight = 0")
+    rows.append(FunnelRow("in the mix", mixed, (("left out to balance", left_out),) if left_out else ()))
     return rows
 
 
-def _count(con: duckdb.DuckDBPyConnection, query: str, parameters: list[object]) -> int:
-    row = con.execute(query, parameters).fetchone()
-    assert row is not None
-    return int(row[0])
+def _count(con: duckdb.DuckDBPyConnection, query: str, *parameters: str) -> int:
+    ((count,),) = con.execute(query, parameters).fetchall()
+    return int(count)
+
+
+def _reasons(con: duckdb.DuckDBPyConnection, query: str, of: str | None) -> tuple[tuple[str, int], ...]:
+    counted = f"SELECT reason, count(*) AS n FROM ({query}) GROUP BY reason ORDER BY n DESC, reason"
+    return tuple(con.execute(counted, [of]).fetchall()) if of is not None else ()
 
 
 # --- the story of one record -----------------------------------------------------------------------------
@@ -94,10 +112,6 @@ class StoryLine:
     depth: int
     label: str
     text: str = ""
-
-
-_JUDGES = ("rules", "language", "duplicates", "labels", "critiques", "agreement")
-_KEY = ("record_id", "judge", "version", "repeat")
 
 
 def find_id(con: duckdb.DuckDBPyConnection, prefix: str) -> tuple[str, str]:
@@ -126,6 +140,7 @@ def story(con: duckdb.DuckDBPyConnection, prefix: str) -> Iterator[StoryLine]:
     table, id = find_id(con, prefix)
     if table == "documents":
         yield from _document(con, id, 0)
+        yield from _rejects(con, id)
     else:
         yield from _record(con, id)
     column = "document_ids" if table == "documents" else "parent_ids"
@@ -148,7 +163,7 @@ def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
     yield StoryLine(0, "origin")
     yield from _origin(con, id, 1, set())
     yield StoryLine(0, "judgements")
-    for judge in _JUDGES:
+    for judge in _judges(con):
         con.execute(f'SELECT * FROM "{judge}" WHERE record_id = ? ORDER BY judge, repeat', [id])
         names = [c[0] for c in con.description or ()]
         for row in con.fetchall():
@@ -156,7 +171,7 @@ def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
             # the rules measure some fifty things, most of which an ordinary text does not show
             silent: tuple[object, ...] = (None, []) if judge != "rules" else (None, [], 0, False)
             measures = ", ".join(
-                f"{k}={_short(v)}" for k, v in seen.items() if k not in _KEY and v not in silent
+                f"{k}={_short(v)}" for k, v in seen.items() if k not in JUDGEMENT_KEY and v not in silent
             )
             who = seen["judge"] if seen["judge"] == judge else f"{judge} by {seen['judge']}"
             yield StoryLine(1, f"{who} (version {seen['version']})", measures)
@@ -165,12 +180,26 @@ def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
         "SELECT policy, status, reasons FROM decisions WHERE record_id = ? ORDER BY policy", [id]
     ).fetchall():
         yield StoryLine(1, policy, f"{status} {', '.join(reasons)}".strip())
+    yield from _rejects(con, id)
+    for name, weight in con.execute("SELECT mix, weight FROM mixes WHERE record_id = ?", [id]).fetchall():
+        yield StoryLine(1, f"mix {name}", f"weight {weight:g}" if weight else "left out to balance")
+
+
+def _judges(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The tables that hold judgements, known by their key, in the order of the plan."""
+    found = con.execute(
+        "SELECT table_name FROM duckdb_columns() WHERE list_contains(?, column_name) "
+        "GROUP BY table_name HAVING count(*) = ? ORDER BY min(table_oid)",
+        [JUDGEMENT_KEY.names(), len(JUDGEMENT_KEY)],
+    )
+    return [name for (name,) in found.fetchall()]
+
+
+def _rejects(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
     for stage, reason, detail in con.execute(
         "SELECT stage, reason, detail FROM rejects WHERE record_id = ? ORDER BY stage, reason", [id]
     ).fetchall():
         yield StoryLine(1, f"not taken on by {stage}", f"{reason} {_short(detail)}".strip())
-    for name, weight in con.execute("SELECT mix, weight FROM mixes WHERE record_id = ?", [id]).fetchall():
-        yield StoryLine(1, f"mix {name}", f"weight {weight:g}" if weight else "left out to balance")
 
 
 def _messages(con: duckdb.DuckDBPyConnection, id: str, depth: int) -> Iterator[StoryLine]:
@@ -186,9 +215,12 @@ def _origin(con: duckdb.DuckDBPyConnection, id: str, depth: int, seen: set[str])
         "FROM conversations WHERE record_id = ?",
         [id],
     ).fetchone()
-    if row is None or id in seen:
+    if id in seen:
         return
     seen.add(id)
+    if row is None:
+        yield StoryLine(depth, f"record {id}", GONE)
+        return
     step, prompt, model, sample, finish, uri, position, parents, documents = row
     facts = {
         "prompt": prompt,
@@ -216,6 +248,7 @@ def _document(con: duckdb.DuckDBPyConnection, id: str, depth: int) -> Iterator[S
         [id],
     ).fetchone()
     if row is None:
+        yield StoryLine(depth, f"document {id}", GONE)
         return
     kind, uri, file, position, start, end, title, language, licence, text = row
     yield StoryLine(depth, f"document {id}", f"{kind}, {language}, licence {licence or 'unknown'}")
