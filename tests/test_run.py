@@ -220,8 +220,8 @@ def test_seeds_that_yield_nothing_end_in_an_empty_mix(project: Path, tmp_path: P
 def test_a_dropped_record_takes_no_good_one_with_it(project: Path, tmp_path: Path) -> None:
     """Of a near-duplicate pair the longer one leads, unless the policy drops it for its own sake."""
     chosen = (
-        "Gulls follow fishing boats because the crews throw small fish and scraps back into the sea, which makes "
-        "an easy meal for any bird that keeps close behind. They also learn quickly: a flock that once found "
+        "Gulls follow fishing boats because the crews throw small fish and scraps back into the sea, which "
+        "makes an easy meal for any bird that keeps close behind. They also learn quickly: a flock that once found "
         "food near a boat comes back on later days, and younger birds copy what the older ones do."
     )
     pair = {"prompt": "Why do gulls follow boats?", "chosen": chosen, "rejected": f"{chosen} I think so."}
