@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import duckdb
+import polars as pl
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydata import resources
-from hydata.errors import ConfigError, HydataError
+from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
 from hydata.export.provenance import read_provenance
 from hydata.progress import RunProgress
@@ -269,13 +270,37 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
+def _plain(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error of the user's, the data's or the machine's making, and the exit code; None for
+    a defect in hydata, whose traceback is wanted."""
+    line = next(iter(str(error).splitlines()), "")
+    if isinstance(error, HydataError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):  # those of Polars have no `filename` but end with it
+        seen = f"{error.filename}: {error.strerror}" if error.filename is not None else line
+        return (
+            f"{seen}; check that the path is right, that you may write there, and that the disk has room",
+            1,
+        )
+    if isinstance(error, pl.exceptions.ComputeError) and "(os error" in line:
+        return f"{line}; check that the disk of the warehouse has room", 1
+    damaged = isinstance(error, duckdb.InvalidInputException) and "parquet" in line.lower()
+    if isinstance(error, duckdb.OperationalError) or damaged:
+        remedy = "a missing shard is made again by the next `hydata run`, a damaged one once it is removed"
+        return f"DuckDB: {line}; {remedy}", WarehouseError.exit_code
+    return None
+
+
 def main() -> None:
     """The entry point ``hydata``."""
     try:
         app()
-    except HydataError as error:
-        err.print(Text(f"error: {_printable(str(error))}", style="red"))
-        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        said = _plain(error)
+        if said is None:
+            raise
+        err.print(Text(f"error: {_printable(said[0])}", style="red"))
+        raise SystemExit(said[1]) from None
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
         raise SystemExit(130) from None

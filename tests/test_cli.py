@@ -1,14 +1,20 @@
 """The command line as a user meets it: in a process of its own."""
 
+import errno
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
+import polars as pl
 import pytest
 from projects import ROOT, STANDIN
 from typer.main import get_command
 
+from hydata import cli
 from hydata.cli import app
 
 RUN = "import sys; from hydata.cli import main; sys.argv[0] = 'hydata'; main()"
@@ -114,6 +120,8 @@ def test_why_tells_the_story_from_seed_to_mix(finished: Path) -> None:
         (("export", "--mix", "other"), 3, "other"),
         (("export", "--output", "mix.txt"), 2, "mix.txt"),
         (("status", "-w", "empty"), 3, "empty"),
+        (("export", "--output", "recipe.toml/mix.jsonl"), 1, "recipe.toml"),
+        (("run", "recipe.toml", "-w", "models.toml"), 1, "models.toml"),
         (("run", "recipe.toml", "--rebuild", "respnd"), 2, "respnd"),
         (("run", "recipe.toml", "--until", "respnd"), 2, "respnd"),
     ],
@@ -125,6 +133,40 @@ def test_errors_name_the_value_without_a_traceback(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda shard: shard.write_bytes(b"PAR1 cut off")])
+def test_a_missing_or_damaged_shard_is_named(finished: Path, tmp_path: Path, damage: Callable) -> None:
+    shutil.copytree(finished / "warehouse", tmp_path / "warehouse")
+    shard = next((tmp_path / "warehouse" / "documents").rglob("*.parquet"))
+    damage(shard)
+    done = hydata("status", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert shard.name in done.stderr
+    assert "hydata run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_said_and_a_defect_keeps_its_traceback(monkeypatch, capsys) -> None:
+    def fail_with(error: Exception) -> Callable[[], None]:
+        def app() -> None:
+            raise error
+
+        return app
+
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device", "part-00000.parquet"),
+        pl.exceptions.ComputeError("parquet: No space left on device (os error 28)"),
+    ):
+        monkeypatch.setattr(cli, "app", fail_with(error))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 1
+        assert "No space left on device" in capsys.readouterr().err
+    for defect in (duckdb.BinderException("no such column"), KeyError("x")):
+        monkeypatch.setattr(cli, "app", fail_with(defect))
+        with pytest.raises(type(defect)):
+            cli.main()
 
 
 def test_every_command_is_documented() -> None:

@@ -36,9 +36,10 @@ def balance(
 ) -> pl.DataFrame:
     """``record_id``, ``keep`` and ``weight`` (Float64) for each row of ``records``, in its order.
 
-    ``records`` has ``record_id``, ``label`` (null: unlabelled, a group of its own) and ``score`` (higher is
-    better, null is worst). ``shares`` count in proportion to each other. A group they do not name, such as
-    the unlabelled, has its natural share as target: it is neither favoured nor lost. Share 0 keeps nothing.
+    ``records`` has ``record_id`` (32 hex digits), ``label`` (null: unlabelled, a group of its own) and
+    ``score`` (higher is better, null is worst). ``shares`` count in proportion to each other. A group they
+    do not name, such as the unlabelled, has its natural share as target: it is neither favoured nor lost.
+    Share 0 keeps nothing.
 
     ``weight`` of a kept record is its label's target share over the share it got, so that weighted sums
     follow the target exactly; it is 1 on average over the kept, and 0 for a record not kept.
@@ -56,16 +57,25 @@ def balance(
     weights = np.divide(target * kept, quotas, out=np.zeros(len(quotas)), where=quotas > 0)
     reached = target[quotas > 0].sum()
     plan = groups.select("label", quota=pl.Series(quotas), group_weight=pl.Series(weights / (reached or 1.0)))
-    ties = pl.Series("tie", [hash128(seed, record_id) for record_id in records["record_id"]], dtype=pl.String)
     return (
-        records.with_columns(ties)
+        records.with_columns(tie=_ties(records["record_id"], seed))
         .with_row_index("row")
         .join(plan, on="label", how="left", nulls_equal=True)
-        .sort("score", "tie", descending=[True, False], nulls_last=True)
+        .sort("score", "tie", "record_id", descending=[True, False, False], nulls_last=True)
         .with_columns(keep=pl.int_range(pl.len()).over("label") < pl.col("quota"))
         .sort("row")
         .select("record_id", "keep", weight=pl.when("keep").then("group_weight").otherwise(0.0))
     )
+
+
+def _ties(ids: pl.Series, seed: int) -> pl.Series:
+    """A seeded hash of each id, the same on every machine: the id's first 64 bits, which are a hash already,
+    and the seed's, mixed by the finaliser of SplitMix64 (Steele et al. 2014)."""
+    mixed = ids.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64).to_numpy()
+    mixed = mixed ^ np.uint64(int(hash128(seed)[:16], 16))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)  # modulo 2**64, as it should be
+    return pl.Series(mixed ^ (mixed >> np.uint64(31)))
 
 
 def _check(shares: Mapping[str, float], max_over: float) -> None:

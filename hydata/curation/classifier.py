@@ -42,6 +42,7 @@ from hydata.schema import (
     rejects_frame,
 )
 from hydata.stage import ArtefactStage, Context, MapStage, Settings
+from hydata.warehouse import write_atomic
 
 __all__ = ["ARTEFACT", "COLUMNS", "STAGE", "TRAIN", "ClassifySettings", "TrainSettings", "classify", "train"]
 
@@ -229,16 +230,13 @@ def _fit(rows: pl.DataFrame, settings: TrainSettings) -> bytes:
 
 
 def _store(files: dict[str, bytes], folder: Path) -> Path:
-    """Write the files as one zip named by the hash of its bytes, by way of a temporary name."""
+    """Write the files as one zip named by the hash of its bytes."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
         for name, content in files.items():
             out.writestr(zipfile.ZipInfo(name, _WRITTEN), content)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{ARTEFACT}-{hashlib.blake2b(archive.getvalue(), digest_size=6).hexdigest()}.zip"
-    aside = path.with_suffix(".tmp")
-    aside.write_bytes(archive.getvalue())
-    aside.replace(path)
+    write_atomic(path, archive.getvalue())
     return path
 
 
@@ -262,6 +260,7 @@ STAGE = MapStage(
     version=VERSION,
     settings=ClassifySettings,
     run=run,
+    computes=True,
     uses=_uses,
 )
 

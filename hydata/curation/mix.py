@@ -1,7 +1,8 @@
 """The mix: which of the kept conversations are trained on, balanced to the taxonomy's target shares.
 
 A global stage over the final decisions. Every kept record gets a row; ``weight`` 0 means that
-the policy kept it and balancing left it out.
+the policy kept it and balancing left it out. All kept records are held at once, but only as id, label
+and score: some 50 bytes each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import polars as pl
 from pydantic import Field
 
 from hydata.curation.balance import balance
+from hydata.policy import label_pick
 from hydata.schema import MIXES
 from hydata.stage import Context, GlobalStage, Settings
 from hydata.warehouse import create_view
@@ -35,16 +37,15 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
         for table, schema in context.schemas.items():
             create_view(con, table, schema, tables.get(table, []))
         kept = con.sql(
-            """
+            f"""
             SELECT d.record_id, l.label, coalesce(-c.tier, 0)::DOUBLE AS score
             FROM decisions AS d
-            LEFT JOIN (SELECT record_id, arg_max(label, confidence) AS label FROM labels
-                       WHERE dimension = ? GROUP BY record_id) AS l USING (record_id)
+            LEFT JOIN (SELECT record_id, {label_pick(settings.dimension)} AS label
+                       FROM labels GROUP BY record_id) AS l USING (record_id)
             LEFT JOIN (SELECT record_id, avg(tier) AS tier FROM critiques GROUP BY record_id) AS c
                       USING (record_id)
             WHERE d.status = 'kept' ORDER BY d.record_id
-            """,
-            params=[settings.dimension],
+            """
         ).pl()
     shares = context.taxonomy.dimension(settings.dimension).target_shares()
     balanced = balance(kept, shares, settings.size, settings.max_over, context.seed)
@@ -60,5 +61,5 @@ def _uses(settings: MixSettings, context: Context) -> Iterable[str]:
 
 
 STAGE = GlobalStage(
-    name="mix", table="mixes", columns=MIXES, version=1, settings=MixSettings, run=run, uses=_uses
+    name="mix", table="mixes", columns=MIXES, version=2, settings=MixSettings, run=run, uses=_uses
 )
