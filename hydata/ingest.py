@@ -31,6 +31,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+from pydantic import Field
 
 from hydata import seeds
 from hydata.curation import language
@@ -73,9 +74,9 @@ class IngestSettings(Settings):
 
     paths: tuple[str, ...] = ()
     seeds: SeedSettings = SeedSettings()
-    shard_rows: int = SHARD_ROWS
-    pack_files: int = 200
-    pack_bytes: int = 64 * 2**20
+    shard_rows: int = Field(default=SHARD_ROWS, ge=1)
+    pack_files: int = Field(default=200, ge=1)
+    pack_bytes: int = Field(default=64 * 2**20, ge=1)
 
 
 @dataclass(frozen=True)

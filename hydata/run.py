@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -238,10 +239,14 @@ class Session:
             self._pool = ProcessPoolExecutor(
                 ingest.workers(), mp_context=get_context("spawn"), initializer=ingest.end_with_parent
             )
-        stage = job.path.split("/")[1]
-        shards = await asyncio.get_running_loop().run_in_executor(
-            self._pool, ingest.run_pack, self.root, stage, pack, job.node.settings
-        )
+        pool, stage = self._pool, job.path.split("/")[1]
+        work = (self.root, stage, pack, job.node.settings)
+        try:
+            shards = await asyncio.get_running_loop().run_in_executor(pool, ingest.run_pack, *work)
+        except BrokenProcessPool:  # by this pack or by one beside it; the next one gets a new pool
+            if self._pool is pool:
+                self._pool = None
+            shards = await asyncio.to_thread(ingest.run_pack_apart, *work)
         return Result(shards)
 
     async def _execute_shard(self, job: Job, stage: MapStage) -> Result:

@@ -206,6 +206,8 @@ def without_missing(root: Path, head: Head) -> Head:
     nodes = {}
     for name, state in head.nodes.items():
         done = {key: shards for key, shards in state.done.items() if all(map(whole, shards))}
+        if len(done) < len(state.done) and any("sources" in shard.rows for shard in state.shards):
+            done = {}  # a later pack of a file holds only what an earlier one did not: read all again
         kept = state.artefact if state.artefact and (root / state.artefact).exists() else None
         nodes[name] = NodeState(state.fingerprint, done if kept == state.artefact else {}, kept)
     return Head(head.recipe, nodes)

@@ -221,8 +221,8 @@ def test_a_dropped_record_takes_no_good_one_with_it(project: Path, tmp_path: Pat
     """Of a near-duplicate pair the longer one leads, unless the policy drops it for its own sake."""
     chosen = (
         "Gulls follow fishing boats because the crews throw small fish and scraps back into the sea, which "
-        "makes an easy meal for any bird that keeps close behind. They also learn quickly: a flock that once found "
-        "food near a boat comes back on later days, and younger birds copy what the older ones do."
+        "makes an easy meal for any bird that keeps close behind. They also learn quickly: a flock that once "
+        "found food near a boat comes back on later days, and younger birds copy what the older ones do."
     )
     pair = {"prompt": "Why do gulls follow boats?", "chosen": chosen, "rejected": f"{chosen} I think so."}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")

@@ -63,17 +63,22 @@ def clean(text: str) -> str:
 
 
 class _Guarded(io.RawIOBase):
-    """An unpacking stream that stops with ``decompression_bomb`` when it has grown out of proportion."""
+    """An unpacking stream that stops with ``decompression_bomb`` when it has grown out of proportion.
+
+    Unbuffered: ``read(n)`` gives what one step unpacks. A buffer would throw away what it has when the next
+    step meets the damage, up to a megabyte of whole rows before the place where a file was cut off.
+    """
 
     def __init__(self, packed: BinaryIO, unpacked: BinaryIO, limits: Limits) -> None:
         super().__init__()
         self._packed, self._unpacked, self._limits, self._count = packed, unpacked, limits, 0
+        self._step = getattr(unpacked, "read1", unpacked.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed wants a wider Buffer
-        data = self._unpacked.read(min(len(buffer), BLOCK))
+        data = self._step(min(len(buffer), BLOCK))
         buffer[: len(data)] = data
         self._count += len(data)
         limits = self._limits
@@ -103,7 +108,7 @@ def open_bytes(source: Source, limits: Limits) -> BinaryIO:
         unpacked = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
     else:
         return packed
-    return io.BufferedReader(_Guarded(packed, unpacked, limits), BLOCK)
+    return _Guarded(packed, unpacked, limits)  # type: ignore[return-value] # read(n) and close() are all we use
 
 
 def head_bytes(source: Source) -> bytes:
@@ -289,10 +294,12 @@ def lines(source: Source, limits: Limits) -> Iterator[tuple[int, str | BadInput]
 def whole_bytes(source: Source, limits: Limits) -> bytes:
     """A file that must be held as a whole; BadInput("too_large") beyond ``document_bytes``."""
     with open_bytes(source, limits) as stream:
-        data = stream.read(limits.document_bytes + 1)
-    if len(data) > limits.document_bytes:
-        raise BadInput("too_large", f"over {limits.document_bytes} bytes")
-    return data
+        data = bytearray()
+        while block := stream.read(BLOCK):
+            data += block
+            if len(data) > limits.document_bytes:
+                raise BadInput("too_large", f"over {limits.document_bytes} bytes")
+    return bytes(data)
 
 
 def whole_text(source: Source, limits: Limits) -> str:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pydantic import Field
+
 from hydata.schema import Reject
 from hydata.stage import Settings
 
@@ -86,16 +88,16 @@ class Columns(Settings):
 class Limits(Settings):
     """What one input may cost. Beyond a limit it becomes a reject, and reading goes on after it."""
 
-    line_bytes: int = 16 << 20
+    line_bytes: int = Field(default=16 << 20, ge=1)
     """Of a line or a JSON record."""
-    document_bytes: int = 32 << 20
+    document_bytes: int = Field(default=32 << 20, ge=1)
     """Of what must be held as a whole: an HTML page, a source file, a chapter of an EPUB."""
-    archive_bytes: int = 1 << 30
+    archive_bytes: int = Field(default=1 << 30, ge=1)
     """Of all members of an EPUB together, unpacked."""
-    archive_members: int = 10_000
-    expansion: int = 200
+    archive_members: int = Field(default=10_000, ge=1)
+    expansion: int = Field(default=200, ge=1)
     """Unpacked size over packed size. Text rarely exceeds 20; a bomb of zeros reaches 1,000 in gzip."""
-    expansion_from_bytes: int = 64 << 20
+    expansion_from_bytes: int = Field(default=64 << 20, ge=1)
     """The ratio is judged only beyond so many unpacked bytes: a small file of spaces is no bomb."""
 
 
@@ -106,10 +108,10 @@ class SeedSettings(Settings):
     """Use this reader for every file, whatever it looks like."""
     columns: Columns = Columns()
     limits: Limits = Limits()
-    chunk: int = 3_000
+    chunk: int = Field(default=3_000, ge=1)
     """A chunk of a book ends at the paragraph nearest to so many characters."""
-    chunk_max: int = 6_000
-    code_chunk: int = 24_000
+    chunk_max: int = Field(default=6_000, ge=1)
+    code_chunk: int = Field(default=24_000, ge=1)
     """A source file up to this length is one document; a longer one is split between definitions."""
     all_tree_paths: bool = False
     """Take every path through a tree of replies (OpenAssistant), not only the best-ranked one."""

@@ -1,12 +1,15 @@
 """Encodings, lines, compression: bytes nobody can trust."""
 
 import gzip
+import json
 import os
+import random
 from pathlib import Path
 
 import pytest
 import zstandard
 
+from hydata.schema import Conversation, Reject
 from hydata.seeds import Limits, Source
 from hydata.seeds.io import clean, decode_html, detect_encoding, is_binary, lines, open_bytes, pieces
 from hydata.seeds.source import BadInput
@@ -144,3 +147,18 @@ def test_html_is_decoded_by_what_fits(data: bytes, charset: str | None) -> None:
 def test_detection_names_the_codec() -> None:
     assert detect_encoding(CHINESE.encode("gb18030")) == "gb18030"
     assert detect_encoding(TRADITIONAL.encode("big5")) == "big5hkscs"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress])
+def test_rows_before_the_damage_of_a_packed_file_are_kept(reading, pack) -> None:
+    numbers = random.Random(0)
+    rows = [
+        {"instruction": f"Add {numbers.random()} and {n}.", "output": str(numbers.random())}
+        for n in range(5000)
+    ]
+    packed = pack("".join(json.dumps(row) + "\n" for row in rows).encode())
+    items = reading("cut.jsonl.gz", packed[: len(packed) * 9 // 10])
+    assert sum(isinstance(item, Conversation) for item in items) > 3000
+    # zstd ends at the cut without a word, in the middle of a row
+    reason = "unreadable" if pack is gzip.compress else "broken_json"
+    assert [item.reason for item in items if isinstance(item, Reject)] == [reason]
