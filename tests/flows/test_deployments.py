@@ -112,6 +112,7 @@ def test_both_deployments_stand_as_prefect_yaml_says(prefect: Prefect) -> None:
     assert crons == [("0 2 * * *", "UTC"), ("0 4 * * 0", "UTC")]
     assert nightly.global_concurrency_limit.limit == 1
     assert nightly.work_pool_name == weekly.work_pool_name == "hydata"
+    assert weekly.parameters["recipe"] == load_recipe(ROOT / nightly.parameters["recipe"]).name
     assert str(ROOT) not in (ROOT / "prefect.yaml").read_text()
 
 
@@ -165,7 +166,8 @@ def test_nightly_runs_only_what_is_new_and_its_mix_is_exported(prefect: Prefect,
     # a warehouse that someone else works on is left alone, with a word on who that is; exports only read
     with locked(warehouse):
         refused = prefect.start("nightly/nightly", **parameters)
-        export = prefect.start("weekly-export/weekly-export", warehouse=str(warehouse))
+        named = {"warehouse": str(warehouse), "recipe": "Small_One"}
+        export = prefect.start("weekly-export/weekly-export", **named)
         state = prefect.wait(refused).state
         assert state.is_failed()
         assert f"WarehouseError: {warehouse}: locked by process {os.getpid()} on" in state.message
