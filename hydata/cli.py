@@ -131,6 +131,11 @@ def run(
         )
     with connect(warehouse, session.head, session.schemas) as con:
         _print_funnel(funnel(con))
+    for stage, shards in sorted((+session.older).items()):
+        out.print(
+            f"\n{stage}: {shards} finished shards were made under an older prompt, model, setting or "
+            f"classifier and stay; `--rebuild {stage}` redoes them"
+        )
     out.print('\nNext: `hydata export`, `hydata status`, `hydata sql "SELECT ..."`, `hydata why RECORD`')
 
 

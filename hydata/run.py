@@ -14,6 +14,8 @@ What is on disk decides what is pending, so a run killed at any point is resumed
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +27,7 @@ from pathlib import Path
 import polars as pl
 
 from hydata import ingest
-from hydata.errors import ConfigError, ConservationError, TransientModelError
+from hydata.errors import ConfigError, ConservationError, TransientModelError, WarehouseError
 from hydata.export.provenance import record_provenance
 from hydata.models import Stats, open_models
 from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
@@ -90,6 +92,8 @@ class Session:
         self.head = head
         self.nodes = plan(recipe)
         self.schemas = table_schemas()
+        self.older: Counter[str] = Counter()
+        """Shards by stage that are current under an older identity, seen by ``pending``."""
         self._base_context = context
         self._rebuild = rebuild
         self._pool: ProcessPoolExecutor | None = None
@@ -169,6 +173,7 @@ class Session:
             earlier = state.done.get(path)
             if earlier:
                 done[path] = earlier
+                self.older[stage.name] += earlier[0].path != target and stage.name not in self._rebuild
             if earlier and (stage.name not in self._rebuild or earlier[0].path == target):
                 continue
             if found := find_shard(self.root, target, (stage.table, "rejects")):
@@ -250,9 +255,14 @@ class Session:
         return Result(shards)
 
     async def _execute_shard(self, job: Job, stage: MapStage) -> Result:
-        frame = pl.read_parquet(self.root / job.key)
+        try:
+            frame = pl.read_parquet(self.root / job.key)
+        except pl.exceptions.ComputeError as error:
+            raise WarehouseError(
+                f"{self.root / job.key}: damaged ({error}); remove it and run again, it will be made anew"
+            ) from error
         made = stage.run(frame, job.node.settings, self.context())
-        output = await (asyncio.to_thread(asyncio.run, made) if stage.computes else made)  # type: ignore[arg-type]
+        output = await (asyncio.to_thread(asyncio.run, made) if stage.computes else made)
         check_conservation(stage.name, job.key, frame, output)
         frames = {
             "rejects": output.rejects.cast(REJECTS),
@@ -347,13 +357,14 @@ async def open_session(root: Path, recipe: Recipe, rebuild: Iterable[str] = ()) 
     """
     with locked(root):
         head = without_missing(root, read_head(root, recipe.name))
+        sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
         journal = root / "journal" / "replies.sqlite"
         journal.parent.mkdir(exist_ok=True)
         async with open_models(recipe.models_config(), journal) as models:
             session = Session(root, recipe, head, load_context(recipe, models), frozenset(rebuild))
             try:
                 yield session
-                record_provenance(root, recipe.name, recipe.file)
+                record_provenance(root, recipe.name, recipe.file, sha256)
             finally:
                 session.close()
                 write_head(root, session.head)

@@ -12,7 +12,7 @@ artefacts). Concurrency, paths and hosts stay outside.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class MapStage:
     columns: pl.Schema
     version: int
     settings: type[Settings]
-    run: Callable[[pl.DataFrame, Any, Context], Awaitable[Output]]
+    run: Callable[[pl.DataFrame, Any, Context], Coroutine[Any, Any, Output]]
     uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
     computes: bool = False
 

@@ -133,7 +133,9 @@ def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tm
     recipe.write_text(
         recipe.read_text().replace("max_tokens = 160\n\n[critique]", "max_tokens = 150\n\n[critique]")
     )
+    assert not +first.older
     unchanged = run(project, tmp_path / "w")
+    assert +unchanged.older == {"respond": len(first.head.nodes["respond"].shards)}
     assert unchanged.head.nodes["respond"].shards == first.head.nodes["respond"].shards
     rebuilt = run(project, tmp_path / "w", rebuild=("respond",))
     before = {shard.path for shard in first.head.nodes["respond"].shards}
