@@ -23,7 +23,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from hydata.errors import TransientModelError
 from hydata.recipe import load_recipe
 from hydata.report import funnel
-from hydata.run import Job, Result, Session, Work, open_session
+from hydata.session import Job, Result, Session, Work, open_session
 from hydata.warehouse import connect
 
 RetryDelays = Annotated[tuple[NonNegativeFloat, ...], Field(max_length=50)]  # Prefect takes no more

@@ -12,7 +12,8 @@ LAYERS = (
     {"seeds", "curation", "export"},
     {"synthesis", "ingest"},
     {"recipe"},
-    {"run", "report", "resources"},
+    {"session", "report", "resources"},
+    {"run"},
     {"progress"},
     {"cli"},
 )

@@ -16,7 +16,7 @@ from projects import STANDIN
 
 from hydata.errors import ConfigError, ConservationError, TransientModelError, WarehouseError
 from hydata.recipe import load_recipe, plan
-from hydata.run import Session, check_conservation, run_recipe
+from hydata.run import run_recipe
 from hydata.schema import (
     DOCUMENTS,
     Conversation,
@@ -28,6 +28,7 @@ from hydata.schema import (
     documents_frame,
     rejects_frame,
 )
+from hydata.session import Session, check_conservation
 from hydata.warehouse import connect, locked, read_head
 
 
