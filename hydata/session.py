@@ -50,9 +50,6 @@ from hydata.warehouse import (
     write_shard,
 )
 
-EARLIER = "earlier"
-"""The key of what a node that appends made of earlier snapshots."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -196,32 +193,36 @@ class Session:
         key = shard_key(fingerprint, *(f"{table}:{shard.path}" for table, shard in inputs))
         if key in state.done:
             return Work(node, fingerprint, (), state.done)
-        done = {EARLIER: self._still_current(node, state)} if node.appends else {}
+        if node.appends:
+            state = self._still_current(node, state)
         remembered = [shard.path for _, shard in self.inputs(replace(node, reads=node.remembers))]
         table = node.stage.table if isinstance(node.stage, GlobalStage) else "artefacts"
         folder = f"{table}/{node.stage.name}-{fingerprint}/{shard_key(key, *remembered)}"
-        return Work(node, fingerprint, (Job(node, key, folder),), done)
+        return Work(node, fingerprint, (Job(node, key, folder),), state.done if node.appends else {})
 
-    def _still_current(self, node: Node, state: NodeState) -> tuple[Shard, ...]:
-        """The admitted shards without those that hold records a rebuild has replaced; the head forgets them.
+    def _still_current(self, node: Node, state: NodeState) -> NodeState:
+        """The state without admitted shards that hold records a rebuild has replaced.
 
         No policy withdraws an admission, but a record that is gone must not go on having offspring; what
         else stood in its shard is admitted anew, and the journal answers for it.
         """
-        shards = state.shards
-        if shards:
-            conversations = [
-                self.root / s.sibling(table) for table, s in self.inputs(node) if table == "conversations"
-            ]
-            admitted = pl.scan_parquet([self.root / s.path for s in shards], include_file_paths="file")
-            gone = admitted.select("record_id", "file").join(
-                pl.scan_parquet(conversations).select("record_id"), on="record_id", how="anti"
-            )
-            stale = set(gone.select(pl.col("file").unique()).collect()["file"])
-            shards = tuple(s for s in shards if str(self.root / s.path) not in stale)
-        # under one key: a snapshot that comes back, after a rebuild and its undoing, is work again
-        self.head = self.head.with_node(node.id, NodeState(state.fingerprint, {EARLIER: shards}))
-        return shards
+        if not state.shards:
+            return state
+        conversations = [
+            self.root / shard.sibling(table) for table, shard in self.inputs(node) if table == "conversations"
+        ]
+        admitted = pl.scan_parquet([self.root / s.path for s in state.shards], include_file_paths="file")
+        gone = admitted.select("record_id", "file").join(
+            pl.scan_parquet(conversations).select("record_id"), on="record_id", how="anti"
+        )
+        stale = set(gone.select(pl.col("file").unique()).collect()["file"])
+        kept = {
+            key: tuple(s for s in shards if str(self.root / s.path) not in stale)
+            for key, shards in state.done.items()
+        }
+        state = NodeState(state.fingerprint, kept, state.artefact)
+        self.head = self.head.with_node(node.id, state)
+        return state
 
     # --- doing it -----------------------------------------------------------------------------------
 

@@ -176,22 +176,6 @@ def test_a_rebuild_above_a_gate_leaves_no_orphans(project: Path, tmp_path: Path)
     assert query(second, "SELECT count(*) FROM mixes WHERE weight > 0")[0][0] > 0
 
 
-def test_a_rebuild_that_is_undone_gives_the_first_result_again(project: Path, tmp_path: Path) -> None:
-    everything = "SELECT * FROM conversations ORDER BY record_id"
-    first = run(project, tmp_path / "w")
-    recipe = project / "recipe.toml"
-    text = recipe.read_text()
-    recipe.write_text(text.replace("max_tokens = 80", "max_tokens = 70"))
-    second = run(project, tmp_path / "w", rebuild=("generate",))
-    assert query(second, everything) != query(first, everything)
-    recipe.write_text(text)
-    third = run(project, tmp_path / "w", rebuild=("generate", "evolve", "self_instruct", "respond"))
-    assert query(third, everything) == query(first, everything)
-    assert query(third, "SELECT * FROM mixes ORDER BY ALL") == query(
-        first, "SELECT * FROM mixes ORDER BY ALL"
-    )
-
-
 def test_a_shard_that_is_gone_is_made_again(project: Path, tmp_path: Path) -> None:
     first = run(project, tmp_path / "w")
     before = query(first, "SELECT * FROM conversations ORDER BY record_id")
