@@ -6,7 +6,9 @@
     ├── ConservationError      a stage lost a row: a defect in hydata, never in the data
     └── ModelError
         ├── TransientModelError   may succeed later: the shard stays unfinished and is resumed
-        └── TerminalModelError    will never succeed: the record becomes a reject with the server's words
+        │   └── EndpointDownError     and no other call of that endpoint succeeds either: the run stops
+        ├── TerminalModelError    will never succeed: the record becomes a reject with the server's words
+        └── BudgetError           the run's budget is used up: it stops cleanly and is resumed with a new one
 
 Whether an error is worth a retry is decided by its type alone.
 """
@@ -14,8 +16,10 @@ Whether an error is worth a retry is decided by its type alone.
 from __future__ import annotations
 
 __all__ = [
+    "BudgetError",
     "ConfigError",
     "ConservationError",
+    "EndpointDownError",
     "HydataError",
     "ModelError",
     "TerminalModelError",
@@ -56,6 +60,16 @@ class TransientModelError(ModelError):
     """The call may succeed later (overload, timeout, connection lost); retries are exhausted."""
 
     exit_code = 75
+
+
+class EndpointDownError(TransientModelError):
+    """An endpoint answers nobody: calls that have not begun need not be tried."""
+
+
+class BudgetError(ModelError):
+    """The budget of the run does not allow another request; what was under way has ended and is kept."""
+
+    exit_code = 76
 
 
 class TerminalModelError(ModelError):

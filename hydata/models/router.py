@@ -22,7 +22,7 @@ def build_model(config: ModelsConfig, name: str) -> Model:
         ConfigError: the model's file or engine is not installed.
     """
     entry = config.models[name]
-    endpoint = config.endpoints[entry.endpoint]
+    endpoint = config.endpoints[entry.endpoint[0]]
     served = entry.model or name
     if isinstance(endpoint, EmbeddedEndpoint):
         identity = embedded.identity(endpoint)

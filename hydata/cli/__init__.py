@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydata import resources
+from hydata.cli.console import err, out, printable
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
 from hydata.export.provenance import read_provenance
@@ -46,8 +47,6 @@ A first run:
 4. `hydata status`, `hydata sql` and `hydata why` tell what became of the data.
 """,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Warehouse = Annotated[
     Path,
@@ -170,9 +169,9 @@ def why(
     with connect(warehouse, latest_head(warehouse, recipe), table_schemas()) as con:
         for line in story(con, record):
             text = Text("  " * line.depth)
-            text.append(_printable(line.label), style="bold")
+            text.append(printable(line.label), style="bold")
             if line.text:
-                text.append("  " + _printable(line.text))
+                text.append("  " + printable(line.text))
             out.print(text)
 
 
@@ -197,7 +196,7 @@ def export(
             out.print()
             for message in json.loads(line)["messages"]:
                 text = Text(f"  {message['role']}: ", style="bold")
-                text.append(_printable(" ".join(message["content"].split()))[:400], style="not bold")
+                text.append(printable(" ".join(message["content"].split()))[:400], style="not bold")
                 out.print(text)
 
 
@@ -266,13 +265,8 @@ def _print_query(
         for name, dtype in frame.schema.items():
             table.add_column(Text(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
         for row in frame.iter_rows():
-            table.add_row(*(Text(_printable("" if v is None else str(v))) for v in row))
+            table.add_row(*(Text(printable("" if v is None else str(v))) for v in row))
         Console(highlight=False, width=None if out.is_terminal else 160).print(table)
-
-
-def _printable(text: str) -> str:
-    """Without control characters: seeds and model output must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def _plain(error: Exception) -> tuple[str, int] | None:
@@ -304,7 +298,7 @@ def main() -> None:
         said = _plain(error)
         if said is None:
             raise
-        err.print(Text(f"error: {_printable(said[0])}", style="red"))
+        err.print(Text(f"error: {printable(said[0])}", style="red"))
         raise SystemExit(said[1]) from None
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
