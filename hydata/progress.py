@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console
@@ -58,7 +59,7 @@ class RunProgress(Progress, AbstractContextManager["RunProgress"]):
         self._node = node if total > done else None
         self._done, self._jobs, self._rows = 0, total - done, 0
         self._began = self._told = time.monotonic()
-        self._stats, self._before = stats, Stats(**vars(stats))
+        self._stats, self._before = stats, replace(stats)
 
     def job(self, node: Node, rows: int) -> None:
         self._done += 1
@@ -87,6 +88,10 @@ class RunProgress(Progress, AbstractContextManager["RunProgress"]):
             cached = self._stats.cached - self._before.cached
             parts.append(f"{ended}/{calls} calls" + (f" ({cached} from the journal)" if cached else ""))
             parts.append(f"{tokens / max(seconds, 1e-9):.0f} tokens/s")
+            if retries := self._stats.retries - self._before.retries:
+                parts.append(f"{retries} retries")
+            if cost := self._stats.cost - self._before.cost:
+                parts.append(f"cost {cost:.4g}")
         if final:
             parts.append(f"{self._rows:,} rows")
         else:

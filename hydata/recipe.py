@@ -26,7 +26,8 @@ from hydata.curation.mix import MixSettings
 from hydata.curation.rules import RulesSettings
 from hydata.errors import ConfigError
 from hydata.ingest import IngestSettings
-from hydata.models import Models, ModelsConfig, load_models
+from hydata.models import Budget, Models, ModelsConfig, load_models
+from hydata.models.router import check_labels
 from hydata.policy import check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
@@ -68,6 +69,7 @@ class Recipe(Settings):
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     mix: MixSettings = MixSettings()
+    budget: Budget = Budget()
 
     def beside(self, path: Path) -> Path:
         """A path of the recipe, relative to the recipe's own folder."""
@@ -256,6 +258,8 @@ def load_context(recipe: Recipe, models: Models) -> Context:
         ConfigError: a prompt, the taxonomy or the policy is wrong.
     """
     taxonomy = load_taxonomy(recipe.beside(recipe.taxonomy))
+    labels = {dimension.id: dimension.ids for dimension in taxonomy.dimensions}
+    check_labels(models.config, {"language": None, **labels})
     policy_file = recipe.beside(recipe.policy)
     policy = load_policy(policy_file, GATES)
     schemas = table_schemas()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from hydata.errors import ConfigError, TransientModelError
+from hydata.errors import BudgetError, ConfigError, EndpointDownError
 from hydata.models import Stats
 from hydata.recipe import Node, Recipe, plan
 from hydata.session import Job, Result, Session, open_session
@@ -59,15 +59,19 @@ async def run_recipe(
     until: str | None = None,
     progress: Progress | None = None,
     shards_in_flight: int = 4,
+    journal: Path | None = None,
 ) -> Session:
     """Do all pending work of a recipe, or up to and with the nodes of stage ``until``.
 
+    ``journal``: another warehouse's journal to share.
+
     Raises:
         TransientModelError: some shards stayed unfinished; everything else is recorded.
+        BudgetError: so did those that the budget did not reach.
     """
     progress = progress or Progress()
     check_stages(recipe, rebuild, until)
-    async with open_session(root, recipe, rebuild) as session:
+    async with open_session(root, recipe, rebuild, journal) as session:
         limit = asyncio.Semaphore(shards_in_flight)
 
         hopeless = False
@@ -79,9 +83,8 @@ async def run_recipe(
                     return None
                 try:
                     result = await session.execute(job)
-                except (TransientModelError, ConfigError):
-                    # a model that stayed unreachable for a whole shard, or refuses the key, will do so for
-                    # the next one: what has not begun is left for the next run
+                except (EndpointDownError, ConfigError, BudgetError):
+                    # what stops this shard would stop the next one: it is left for the next run
                     hopeless = True
                     raise
             progress.job(job.node, sum(shard.rows.get(shard.table, 0) for shard in result.shards))

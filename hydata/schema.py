@@ -131,6 +131,31 @@ SOURCES = pl.Schema(
     }
 )
 
+USAGE = pl.Schema(
+    {
+        "run": pl.String(),
+        "recipe": pl.String(),
+        "step": pl.String(),
+        "prompt": pl.String(),
+        "model": pl.String(),
+        "calls": pl.Int64(),
+        "cached": pl.Int64(),
+        "sent": pl.Int64(),
+        "retries": pl.Int64(),
+        "replies": pl.Int64(),
+        "refused": pl.Int64(),
+        "repairs": pl.Int64(),
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),
+        "cost": pl.Float64(),
+        "seconds": pl.Float64(),
+        "p50": pl.Float64(),
+        "p90": pl.Float64(),
+        "p99": pl.Float64(),
+    }
+)
+"""What the model calls of each run took, by prompt and model; ``p50`` and so on are seconds a request."""
+
 MAX_DETAIL = 500
 """Characters of a reject's ``detail`` that are kept: enough to see the cause, not to store the text."""
 

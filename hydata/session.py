@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,11 +30,12 @@ import polars as pl
 from hydata import ingest
 from hydata.errors import ConservationError, WarehouseError
 from hydata.export.provenance import record_provenance
-from hydata.models import Stats, open_models
+from hydata.models import Ledger, Stats, open_models
 from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
 from hydata.schema import REJECTS, Output
 from hydata.stage import ArtefactStage, Context, GlobalStage, MapStage, fingerprint
 from hydata.warehouse import (
+    JOURNAL,
     Head,
     NodeState,
     Shard,
@@ -48,6 +50,7 @@ from hydata.warehouse import (
     write_head,
     write_manifest,
     write_shard,
+    write_usage,
 )
 
 
@@ -94,6 +97,7 @@ class Session:
         self.schemas = table_schemas()
         self.older: Counter[str] = Counter()
         """Shards by stage that are current under an older identity, seen by ``pending``."""
+        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{recipe.name}"
         self._base_context = context
         self._rebuild = rebuild
         self._pool: ProcessPoolExecutor | None = None
@@ -102,6 +106,11 @@ class Session:
     def stats(self) -> Stats:
         """Counters of the model calls of this run."""
         return self._base_context.models.stats
+
+    @property
+    def ledger(self) -> Ledger:
+        """The same by prompt and model."""
+        return self._base_context.models.ledger
 
     # --- what is to do ------------------------------------------------------------------------------
 
@@ -315,8 +324,15 @@ class Session:
         if state != earlier:
             self.head = self.head.with_node(node.id, state)
             write_head(self.root, self.head)
+        self.record_usage()
+
+    def record_usage(self) -> None:
+        """Write what this run's model calls took so far, if there were any."""
+        if self.ledger.groups:
+            write_usage(self.root, self.run, self.ledger.frame(self.run, self.recipe.name))
 
     def close(self) -> None:
+        self.record_usage()
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -346,9 +362,12 @@ def check_conservation(stage: str, shard: str, frame: pl.DataFrame, output: Outp
 
 
 @asynccontextmanager
-async def open_session(root: Path, recipe: Recipe, rebuild: Iterable[str] = ()) -> AsyncIterator[Session]:
+async def open_session(
+    root: Path, recipe: Recipe, rebuild: Iterable[str] = (), journal: Path | None = None
+) -> AsyncIterator[Session]:
     """Lock the warehouse, read the head, check every file of the recipe, prepare the model client.
 
+    ``journal``: another warehouse's journal to share, instead of this one's own.
     Models are started at the first call that needs them. On leaving, ``hydata.duckdb`` is renewed.
 
     Raises:
@@ -358,9 +377,8 @@ async def open_session(root: Path, recipe: Recipe, rebuild: Iterable[str] = ()) 
     with locked(root):
         head = without_missing(root, read_head(root, recipe.name))
         sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
-        journal = root / "journal" / "replies.sqlite"
-        journal.parent.mkdir(exist_ok=True)
-        async with open_models(recipe.models_config(), journal) as models:
+        journal = journal or root / JOURNAL
+        async with open_models(recipe.models_config(), journal, recipe.budget) as models:
             session = Session(root, recipe, head, load_context(recipe, models), frozenset(rebuild))
             try:
                 yield session

@@ -5,6 +5,7 @@
     <root>/<table>/<stage>-<fingerprint>/<key>/_manifest.json              whose presence completes it
     <root>/heads/<recipe>.json                                             the current shards of each node
     <root>/journal/                                                        every model reply (hydata.models)
+    <root>/usage/<run>.parquet                                             what its model calls took
     <root>/hydata.duckdb                                                   views for ad-hoc SQL by hand
 
 Every file is written aside, synced and renamed, so a name that exists is whole. A shard's *siblings* are
@@ -32,9 +33,10 @@ import pyarrow.parquet as pq
 from polars.datatypes import DataTypeClass
 
 from hydata.errors import WarehouseError
-from hydata.schema import hash128
+from hydata.schema import USAGE, hash128
 
 MANIFEST = "_manifest.json"
+JOURNAL = Path("journal") / "replies.sqlite"
 SHARD_ROWS = 20_000
 """Rows of a full shard: a few tens of megabytes, a unit of work of minutes and not hours."""
 
@@ -139,6 +141,11 @@ def write_shard(root: Path, path: str, frames: Mapping[str, pl.DataFrame]) -> Sh
             write_frame(root / shard.sibling(table), frame)
     write_frame(root / path, frames[main])
     return shard
+
+
+def write_usage(root: Path, run: str, usage: pl.DataFrame) -> None:
+    """Replace the account of a run. It belongs to no head: what was paid for stays paid for."""
+    write_frame(root / "usage" / f"{run}.parquet", usage)
 
 
 def find_shard(root: Path, path: str, tables: Iterable[str]) -> Shard | None:
@@ -292,7 +299,11 @@ def collect_garbage(root: Path, *, dry_run: bool = False) -> tuple[int, int]:
     found = [
         path for folder in results for path in folder.rglob("*") if path.suffix in _OWN or _is_aside(path)
     ]
-    found += [path for folder in (root, root / "heads", root / "exports") for path in folder.glob("*.tmp-*")]
+    found += [
+        path
+        for folder in (root, *(root / name for name in ("heads", "exports", "usage")))
+        for path in folder.glob("*.tmp-*")
+    ]
     garbage = [p for p in found if p.is_file() and p.relative_to(root).as_posix() not in listed]
     size = sum(path.stat().st_size for path in garbage)
     if not dry_run:
@@ -357,10 +368,12 @@ def create_view(
 def create_views(
     con: duckdb.DuckDBPyConnection, root: Path, head: Head, schemas: Mapping[str, pl.Schema]
 ) -> None:
-    """All tables of a head as views, and ``instructions`` and ``responses`` over ``conversations``."""
+    """All tables of a head as views, ``usage`` of all runs, ``instructions`` and ``responses`` over
+    ``conversations``."""
     root = root.resolve()
     for table, schema in schemas.items():
         create_view(con, table, schema, [root / p for p in head.paths(table)])
+    create_view(con, "usage", USAGE, sorted((root / "usage").glob("*.parquet")))
     for view, role in (("instructions", "user"), ("responses", "assistant")):
         con.execute(
             f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM conversations WHERE messages[-1].role = '{role}'"

@@ -15,22 +15,24 @@ from typing import Annotated, Any
 import duckdb
 import polars as pl
 import typer
-from rich.console import Console
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from hydata import resources
-from hydata.cli.console import err, out, printable
+from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
 from hydata.export.provenance import read_provenance
+from hydata.models import Budget
 from hydata.progress import RunProgress
 from hydata.recipe import Recipe, load_recipe, table_schemas
 from hydata.report import FunnelRow, funnel, story
 from hydata.run import run_recipe
 from hydata.schema import Kind
 from hydata.seeds import SeedSettings
+from hydata.settings import explain
 from hydata.warehouse import collect_garbage, connect, latest_head, locked
 
 app = typer.Typer(
@@ -48,17 +50,12 @@ A first run:
 """,
 )
 
-Warehouse = Annotated[
-    Path,
-    typer.Option("--warehouse", "-w", envvar="HYDATA_WAREHOUSE", help="The data root.", show_default=True),
-]
 RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe", "-r", help="The name of the recipe whose data is meant; default: the last run's."
     ),
 ]
-WAREHOUSE = Path("warehouse")
 
 
 @app.command()
@@ -117,19 +114,27 @@ def run(
         typer.Option(help="Redo a stage's shards that were made under an older prompt, model or setting."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. ingest, generate.")] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(help="Tokens, read and written, that this run may use.", min=1)
+    ] = None,
+    budget_cost: Annotated[
+        float | None, typer.Option(help="What this run may cost, by the prices in models.toml.")
+    ] = None,
 ) -> None:
     """Run a recipe: all that is not done yet, from ingest to the mix.
 
     Killed at any point, it goes on where it was: finished shards and answered model calls are not
-    repeated. Exit code 75 means that a model stayed unreachable; run again to resume.
+    repeated. Exit code 75 means that a model stayed unreachable, 76 that the budget is used up; run
+    again to resume.
     """
-    loaded = _recipe(recipe, tuple(paths or ()), None)
+    loaded = _with_budget(_recipe(recipe, tuple(paths or ()), None), budget_tokens, budget_cost)
     with RunProgress(err) as progress:
         session = asyncio.run(
             run_recipe(warehouse, loaded, rebuild=rebuild or (), until=until, progress=progress)
         )
     with connect(warehouse, session.head, session.schemas) as con:
         _print_funnel(funnel(con))
+    print_usage(session.ledger)
     for stage, shards in sorted((+session.older).items()):
         out.print(
             f"\n{stage}: {shards} finished shards were made under an older prompt, model, setting or "
@@ -225,6 +230,15 @@ def _recipe(path: Path | None, seeds: tuple[str, ...], kind: str | None) -> Reci
     return recipe.model_copy(update={"ingest": recipe.ingest.model_copy(update={"seeds": readers})})
 
 
+def _with_budget(recipe: Recipe, tokens: int | None, cost: float | None) -> Recipe:
+    given = {name: value for name, value in (("tokens", tokens), ("cost", cost)) if value is not None}
+    try:
+        budget = Budget(**{**recipe.budget.model_dump(), **given})
+    except ValidationError as error:
+        raise ConfigError(f"--budget: {explain(error)}") from error
+    return recipe.model_copy(update={"budget": budget})
+
+
 def _print_funnel(rows: list[FunnelRow]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("step", no_wrap=True)
@@ -232,7 +246,7 @@ def _print_funnel(rows: list[FunnelRow]) -> None:
     table.add_column("not taken on, by reason", overflow="fold")
     for row in rows:
         table.add_row(row.step, f"{row.rows:,}", ", ".join(f"{reason} {n:,}" for reason, n in row.dropped))
-    Console(highlight=False, width=None if out.is_terminal else 160).print(table)
+    wide().print(table)
 
 
 def _print_manifest(path: Path, manifest: Manifest) -> None:
@@ -266,7 +280,7 @@ def _print_query(
             table.add_column(Text(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
         for row in frame.iter_rows():
             table.add_row(*(Text(printable("" if v is None else str(v))) for v in row))
-        Console(highlight=False, width=None if out.is_terminal else 160).print(table)
+        wide().print(table)
 
 
 def _plain(error: Exception) -> tuple[str, int] | None:

@@ -2,8 +2,10 @@
 
 config     models.toml: endpoints, models, roles          router     which model plays a role for a record
 protocol   what is said on the wire, the key of a call    journal    every reply, on disk before use
-transport  one endpoint: pool, limit, retries             client     ``Models``: all of it together
-embedded   llama.cpp's server in this process             standin    a deterministic model for tests
+transport  one server: pool, attempts, retries            limiter    how many requests a server gets at once
+usage      what calls took, and the budget                client     ``Models``: all of it together
+embedded   llama.cpp's server in this process             vllm       vLLM servers that hydata keeps running
+standin    a deterministic model for tests
 """
 
 from hydata.models.client import Models, open_models
@@ -13,16 +15,19 @@ from hydata.models.config import (
     OpenAIEndpoint,
     Sampling,
     StandinEndpoint,
+    VllmEndpoint,
     load_models,
     one_model,
 )
 from hydata.models.protocol import Call, Model, Reply
 from hydata.models.standin import Standin
-from hydata.models.transport import Stats
+from hydata.models.usage import Budget, Ledger, Stats
 
 __all__ = [
+    "Budget",
     "Call",
     "EmbeddedEndpoint",
+    "Ledger",
     "Model",
     "Models",
     "ModelsConfig",
@@ -32,6 +37,7 @@ __all__ = [
     "Standin",
     "StandinEndpoint",
     "Stats",
+    "VllmEndpoint",
     "load_models",
     "one_model",
     "open_models",

@@ -1,12 +1,12 @@
 """``Models``: every model call of hydata goes through here.
 
 A call is looked up in the journal, then among the calls in flight (equal ones are sent once), then
-sent to its endpoint, which is started when first needed. The reply is in the journal before anyone
-sees it, also when it is empty or refused: those were paid for as well, and a resumed run must not pay
+sent to one of its model's servers, which is started when first needed. The reply is in the journal before
+anyone sees it, also when it is empty or refused: those were paid for as well, and a resumed run must not pay
 again to be told the same.
 
     async with open_models(load_models(path), journal) as models:
-        model = models.route("responder", record_id)
+        model = models.route("responder", record_id, {"domain": "mathematics"})
         reply = await models.complete(model, Call(messages))
 """
 
@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hydata.errors import ConfigError, TerminalModelError
-from hydata.models import embedded, router
-from hydata.models.config import EmbeddedEndpoint, ModelsConfig, OpenAIEndpoint, Sampling
+from hydata.errors import ConfigError, HydataError, TerminalModelError
+from hydata.models import embedded, router, vllm
+from hydata.models.config import (
+    EmbeddedEndpoint,
+    ModelsConfig,
+    OpenAIEndpoint,
+    Sampling,
+    VllmEndpoint,
+)
 from hydata.models.journal import Entry, Journal
 from hydata.models.protocol import (
     Call,
@@ -33,12 +40,15 @@ from hydata.models.protocol import (
     check,
     decode_reply,
     encode_reply,
-    request_hash,
+    request_hashes,
 )
 from hydata.models.standin import Standin
-from hydata.models.transport import Stats, Transport
+from hydata.models.transport import Servers, Transport, send
+from hydata.models.usage import Budget, Ledger, Stats, bucket
 
 T = TypeVar("T", bound=BaseModel)
+Landing = asyncio.Future[Reply | HydataError | None]
+"""The outcome of a request under way, for equal calls that wait for it; None if its caller gave it up."""
 
 ROOM = 4
 """A JSON reply that was cut off is asked for again with twice the room, up to this many times the first."""
@@ -48,25 +58,19 @@ REPAIR_TEMPERATURE = 0.7
 give the same."""
 
 
-@dataclass
-class Flight:
-    """A request under way and how many calls wait for it."""
-
-    task: asyncio.Task[Reply]
-    waiting: int = 0
-
-
 class Models:
     """All models of a run; made by ``open_models``, used inside ``async with`` in one event loop."""
 
-    def __init__(self, config: ModelsConfig, journal: Path) -> None:
-        self.stats = Stats()
-        self._config = config
+    def __init__(self, config: ModelsConfig, journal: Path, budget: Budget) -> None:
+        self.config = config
+        self.ledger = Ledger(budget)
         self._journal_path = journal
         self._models: dict[str, Model] = {}
+        self._drawn: dict[tuple[str, Sampling], Sampling] = {}
         self._journal: Journal | None = None
         self._transports: dict[str, asyncio.Task[Transport]] = {}
-        self._flights: dict[str, Flight] = {}
+        self._servers: dict[tuple[str, ...], Servers] = {}
+        self._landings: dict[str, Landing] = {}
         self._open = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -79,36 +83,71 @@ class Models:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = [*(flight.task for flight in self._flights.values()), *self._transports.values()]
+        tasks = list(self._transports.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._transports.clear()
+        self._servers.clear()
         self._journal = None
         await self._open.aclose()
 
+    @property
+    def stats(self) -> Stats:
+        """Counters of all calls of this run."""
+        return self.ledger.total
+
+    @property
+    def journal(self) -> Journal:
+        """The open journal.
+
+        Raises:
+            RuntimeError: this is not open, or open in another event loop.
+        """
+        if self._journal is None:
+            raise RuntimeError("Models is not open: use `async with open_models(...) as models`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("Models was opened in another event loop; its calls must come from that one")
+        return self._journal
+
     def identity(self, role: str) -> str:
         """Everything of the role's routing that changes rows, for fingerprints."""
-        shares = router.weights(self._config, role)
-        return router.role_identity(shares, {name: self._model(name) for name in shares})
+        entry = router.role_entry(self.config, role)
+        names = {name for weights in entry.alternatives for name in weights}
+        return router.role_identity(entry, {name: self.model(name) for name in names})
 
-    def route(self, role: str, key: str) -> Model:
-        """The model that plays ``role`` for the record ``key``: weighted, and always the same.
+    def route(self, role: str, key: str, labels: Mapping[str, str | None] | None = None) -> Model:
+        """The model that plays ``role`` for the record ``key``: by its labels, weighted, and always the same.
 
         Raises:
             ConfigError: nobody plays that role, or the model is not installed.
         """
-        return self._model(router.choose(router.weights(self._config, role), role, key))
+        weights = router.role_entry(self.config, role).fitting(labels or {})
+        return self.model(router.choose(weights, role, key))
 
-    def all(self, role: str, sampling: Sampling) -> tuple[Model, ...]:
-        """Every model of ``role``, in file order, to be asked the same with ``sampling``.
+    def all(
+        self, role: str, sampling: Sampling, labels: Mapping[str, str | None] | None = None
+    ) -> tuple[Model, ...]:
+        """Every model of ``role`` for a record with these labels, in file order, to be asked the same with
+        ``sampling``.
 
         Raises:
             ConfigError: nobody plays that role, a model is not installed, or two would send one request.
         """
-        models = tuple(self._model(name) for name in router.weights(self._config, role))
-        router.check_distinct(self._config.file, role, models, sampling)
+        weights = router.role_entry(self.config, role).fitting(labels or {})
+        models = tuple(self.model(name) for name in weights)
+        router.check_distinct(self.config.file, role, models, sampling)
         return models
+
+    def model(self, name: str) -> Model:
+        """The model of that name in the models file.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+        if name not in self._models:
+            self._models[name] = router.build_model(self.config, name)
+        return self._models[name]
 
     async def complete(self, model: Model, call: Call) -> Reply:
         """The model's reply, journalled.
@@ -116,107 +155,232 @@ class Models:
         Raises:
             TransientModelError: it may succeed later; retries are exhausted.
             TerminalModelError: ``empty``, ``refused``, ``context_too_long`` or ``bad_request``.
+            BudgetError: the budget of the run does not allow it.
             ConfigError: the endpoint answers no call at all (wrong key, address, model name).
             WarehouseError: the journal cannot be written.
         """
-        return await self._complete(model, replace(call, sampling=model.sampling(call.sampling)))
+        return check(await self._complete(model, self._really(model, call)))
+
+    async def samples(self, model: Model, call: Call, count: int) -> list[Reply | TerminalModelError]:
+        """``count`` replies to the same call, from its ``sample_index`` on, each journalled by itself: what
+        is there already is not asked for. What is missing is one request where the servers give several.
+
+        Raises:
+            As ``complete``, but what never will have a reply stands in its place.
+        """
+        call = self._really(model, call)
+        keys = dict(enumerate(request_hashes(model, call, count), call.sample_index))
+        if not model.several:
+            outcomes = await _together([self._one(model, call, i, key) for i, key in keys.items()])
+            return [_usable(outcome) for outcome in outcomes]
+        found = await self.journal.find_many(list(keys.values()))
+        made: dict[int, Reply | TerminalModelError] = {
+            i: decode_reply(model, call, key, found[key]) for i, key in keys.items() if key in found
+        }
+        counters = self.ledger.of(call.purpose, model.identity)
+        missing = [i for i in keys if i not in made]
+        elsewhere = [i for i in missing if keys[i] in self._landings]  # equal calls are under way
+        for counter in counters:
+            counter.calls += count - len(elsewhere)
+            counter.cached += len(made)
+            counter.ended += len(made)
+        for run in _runs([i for i in missing if i not in elsewhere]):
+            made |= await self._several(model, call, {i: keys[i] for i in run}, counters)
+        for i in elsewhere:
+            made[i] = await self._one(model, call, i, keys[i])
+        return [_usable(made[i]) for i in keys]
 
     async def structured(self, model: Model, call: Call, schema: type[T]) -> tuple[T, Reply]:
         """The model's reply as a ``schema`` object, and the reply it was read from.
 
         Raises:
-            TerminalModelError: as ``complete``; ``truncated`` if even the widest room did not do,
-                ``unparseable`` if a second draw was no better.
+            As ``complete``; TerminalModelError ``truncated`` if even the widest room did not do,
+            ``unparseable`` if a second draw was no better.
         """
-        call = replace(call, sampling=model.sampling(call.sampling), schema=schema)
+        call = replace(self._really(model, call), schema=schema)
         last = call.sampling.max_tokens * ROOM
         for draw in (call, _redraw(call)):
+            if draw is not call:
+                self._count_repair(model, call)
             while True:
                 reply = await self._complete(model, draw)
+                cut = reply.finish_reason == "length"
                 try:
-                    return schema.model_validate_json(_unfenced(reply.text)), reply
+                    if not cut or reply.text.strip():  # else all of the room went into reasoning
+                        return schema.model_validate_json(_unfenced(check(reply).text)), reply
                 except ValidationError as error:
-                    problem = error
-                if reply.finish_reason != "length":
+                    problem = _first(error)
+                if not cut:
                     break
                 room = draw.sampling.max_tokens * 2
                 if room > last:
                     raise TerminalModelError(
                         "truncated", f"no end of the JSON within {last} tokens: {reply.text}"
                     )
+                self._count_repair(model, call)
                 draw = _with(draw, max_tokens=room)
-        raise TerminalModelError("unparseable", f"{_first(problem)}: {reply.text}")
+        raise TerminalModelError("unparseable", f"{problem}: {reply.text}")
 
-    async def _complete(self, model: Model, call: Call) -> Reply:
-        self.stats.calls += 1
-        try:
-            return await self._look_up_or_fetch(model, call)
-        finally:
-            self.stats.ended += 1
+    async def transport(self, name: str) -> Transport:
+        """The endpoint ``name``, started by the first call that needs it.
 
-    async def _look_up_or_fetch(self, model: Model, call: Call) -> Reply:
-        journal = self._open_journal()
-        key = request_hash(model, call)
-        stored = journal.find(key)
-        if stored is not None:
-            self.stats.cached += 1
-            return check(decode_reply(model, call, key, stored))
-        flight = self._flights.get(key)
-        if flight is None:
-            task = asyncio.create_task(self._fetch(model, call, key, journal))
-            flight = self._flights[key] = Flight(task)
-            return check(await self._wait(key, flight))
-        self.stats.cached += 1
-        return check(replace(await self._wait(key, flight), cached=True))
-
-    async def _wait(self, key: str, flight: Flight) -> Reply:
-        """The outcome of a flight; the last call to give up on it cancels it."""
-        flight.waiting += 1
-        try:
-            return await asyncio.shield(flight.task)
-        finally:
-            flight.waiting -= 1
-            if flight.waiting == 0:
-                self._flights.pop(key, None)
-                flight.task.cancel()  # does nothing to one that has landed
-
-    async def _fetch(self, model: Model, call: Call, key: str, journal: Journal) -> Reply:
-        transport = await self._transport(model.entry.endpoint[0])
-        reply = await transport.send(model, call, key)
-        self.stats.prompt_tokens += reply.prompt_tokens
-        self.stats.completion_tokens += reply.completion_tokens
-        self.stats.seconds += reply.seconds
-        await journal.add(
-            Entry(
-                key=key,
-                purpose=call.purpose,
-                model=model.identity,
-                reply=encode_reply(reply),
-                prompt_tokens=reply.prompt_tokens,
-                completion_tokens=reply.completion_tokens,
-                seconds=reply.seconds,
-            )
-        )
-        return reply
-
-    async def _transport(self, name: str) -> Transport:
-        """The endpoint ``name``, started by the first call that needs it."""
+        Raises:
+            ConfigError: it cannot be started, or its key is not set.
+        """
         task = self._transports.get(name)
         if task is None:
             task = self._transports[name] = asyncio.create_task(self._start(name))
         return await asyncio.shield(task)
 
+    # --- one call ------------------------------------------------------------------------------------------
+
+    def _really(self, model: Model, call: Call) -> Call:
+        """The call with the sampling that is really sent."""
+        at = model.name, call.sampling
+        drawn = self._drawn.get(at)
+        if drawn is None:
+            drawn = self._drawn[at] = model.sampling(call.sampling)
+        return call if drawn is call.sampling else replace(call, sampling=drawn)
+
+    async def _complete(self, model: Model, call: Call) -> Reply:
+        (key,) = request_hashes(model, call, 1)
+        outcome = await self._one(model, call, call.sample_index, key)
+        if isinstance(outcome, TerminalModelError):
+            raise outcome
+        return outcome
+
+    async def _one(self, model: Model, call: Call, index: int, key: str) -> Reply | TerminalModelError:
+        """One sample: from the journal, from an equal call under way, or sent."""
+        counters = self.ledger.of(call.purpose, model.identity)
+        for counter in counters:
+            counter.calls += 1
+        try:
+            stored = await self.journal.find(key)
+            if stored is not None:
+                for counter in counters:
+                    counter.cached += 1
+                return decode_reply(model, call, key, stored)
+            while key in self._landings:
+                outcome = await asyncio.shield(self._landings[key])
+                if isinstance(outcome, TerminalModelError):
+                    return outcome
+                if isinstance(outcome, HydataError):
+                    raise outcome
+                if outcome is not None:
+                    for counter in counters:
+                        counter.cached += 1
+                    return replace(outcome, cached=True)
+            try:
+                return (await self._fetch(model, call, {index: key}, counters))[index]
+            except TerminalModelError as error:
+                return error
+        finally:
+            for counter in counters:
+                counter.ended += 1
+
+    async def _several(
+        self, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
+    ) -> dict[int, Reply | TerminalModelError]:
+        """Consecutive samples by as few requests as the server allows."""
+        made: dict[int, Reply | TerminalModelError] = {}
+        try:
+            while missing := {i: key for i, key in keys.items() if i not in made}:
+                made |= await self._fetch(model, call, missing, counters)
+        except TerminalModelError as error:
+            made |= dict.fromkeys(missing, error)
+        finally:
+            for counter in counters:
+                counter.ended += len(keys)
+        return made
+
+    async def _fetch(
+        self, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
+    ) -> dict[int, Reply]:
+        """Send for these samples, journal what comes, and let equal calls have it too."""
+        landings: dict[str, Landing] = {}
+        for key in keys.values():
+            landings[key] = self._landings[key] = asyncio.get_running_loop().create_future()
+        outcomes: dict[str, Reply | HydataError | None] = {}
+        try:
+            replies = await self._send(model, call, keys, counters)
+            outcomes = {reply.request_hash: reply for reply in replies}
+            return dict(zip(keys, replies, strict=False))
+        except HydataError as error:
+            outcomes = dict.fromkeys(landings, error)
+            raise
+        finally:
+            for key, landing in landings.items():
+                if self._landings.get(key) is landing:
+                    del self._landings[key]
+                if not landing.done():
+                    landing.set_result(outcomes.get(key))
+
+    async def _send(
+        self, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
+    ) -> list[Reply]:
+        servers = self._servers.get(model.entry.endpoint)
+        if servers is None:
+            started = await asyncio.gather(*map(self.transport, model.entry.endpoint))
+            servers = self._servers[model.entry.endpoint] = {t.limiter: t for t in started}
+        most = call.sampling.max_tokens * len(keys)
+        self.ledger.check(most, model.price.of(0, most))
+        self.ledger.under_way += 1
+        try:
+            replies, transport = await send(servers, model, call, keys, counters)
+        except TerminalModelError as error:
+            for counter in counters:
+                counter.refused += len(keys)
+            for server in servers.values():
+                server.judge(error)
+            raise
+        finally:
+            self.ledger.under_way -= 1
+        price = transport.settings.price
+        prompt, completion = replies[0].prompt_tokens, sum(reply.completion_tokens for reply in replies)
+        for counter in counters:
+            counter.replies += len(replies)
+            counter.prompt_tokens += prompt
+            counter.completion_tokens += completion
+            counter.cost += price.of(prompt, completion)
+            counter.seconds += replies[0].seconds
+            counter.latencies[bucket(replies[0].seconds)] += 1
+        for reply in replies:
+            await self.journal.add(
+                Entry(
+                    key=reply.request_hash,
+                    purpose=call.purpose,
+                    model=model.identity,
+                    reply=encode_reply(reply),
+                    prompt_tokens=reply.prompt_tokens,
+                    completion_tokens=reply.completion_tokens,
+                    seconds=reply.seconds,
+                )
+            )
+        useless = [u for u in map(_usable, replies) if isinstance(u, TerminalModelError)]
+        transport.judge(useless[0] if len(useless) == len(replies) else None)
+        return replies
+
+    def _count_repair(self, model: Model, call: Call) -> None:
+        for counter in self.ledger.of(call.purpose, model.identity):
+            counter.repairs += 1
+
+    # --- servers -------------------------------------------------------------------------------------------
+
     async def _start(self, name: str) -> Transport:
-        endpoint = self._config.endpoints[name]
+        endpoint = self.config.endpoints[name]
         if isinstance(endpoint, OpenAIEndpoint):
             key = self._secret(name, endpoint)
-            transport = Transport(str(endpoint.url).rstrip("/"), endpoint, self.stats, api_key=key)
+            transport = Transport(name, str(endpoint.url).rstrip("/"), endpoint, api_key=key)
+        elif isinstance(endpoint, VllmEndpoint):
+            log = self._journal_path.parent / f"{name}.log"
+            server = await self._open.enter_async_context(vllm.serve(name, endpoint, log))
+            transport = Transport(name, server.url, endpoint, local=True, ready=server.ready)
         elif isinstance(endpoint, EmbeddedEndpoint):
-            server = await self._open.enter_async_context(embedded.serve(endpoint))
-            transport = Transport(server, endpoint, self.stats, local=True)
+            url = await self._open.enter_async_context(embedded.serve(endpoint))
+            transport = Transport(name, url, endpoint, local=True)
         else:
             standin = await self._open.enter_async_context(Standin(endpoint.delay, endpoint.fail_every))
-            transport = Transport(standin.url, endpoint, self.stats, local=True)
+            transport = Transport(name, standin.url, endpoint, local=True)
         self._open.push_async_callback(transport.close)
         return transport
 
@@ -226,27 +390,44 @@ class Models:
         value = os.environ.get(endpoint.api_key_env)
         if not value:
             raise ConfigError(
-                f"{self._config.file}: endpoints.{name}.api_key_env = {endpoint.api_key_env!r}: "
+                f"{self.config.file}: endpoints.{name}.api_key_env = {endpoint.api_key_env!r}: "
                 "that environment variable is not set; export it and run again"
             )
         return value
 
-    def _model(self, name: str) -> Model:
-        if name not in self._models:
-            self._models[name] = router.build_model(self._config, name)
-        return self._models[name]
 
-    def _open_journal(self) -> Journal:
-        if self._journal is None:
-            raise RuntimeError("Models is not open: use `async with open_models(...) as models`")
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("Models was opened in another event loop; its calls must come from that one")
-        return self._journal
-
-
-def open_models(config: ModelsConfig, journal: Path) -> Models:
+def open_models(config: ModelsConfig, journal: Path, budget: Budget | None = None) -> Models:
     """All models of ``config``, with the journal file at ``journal`` (created if missing)."""
-    return Models(config, journal)
+    return Models(config, journal, budget or Budget())
+
+
+async def _together(
+    samples: Sequence[Coroutine[None, None, Reply | TerminalModelError]],
+) -> list[Reply | TerminalModelError]:
+    """All outcomes, in order. What is under way when one fails ends first, so that it is kept."""
+    outcomes = await asyncio.gather(*samples, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, TerminalModelError):
+            raise outcome
+    return [o for o in outcomes if isinstance(o, Reply | TerminalModelError)]
+
+
+def _usable(outcome: Reply | TerminalModelError) -> Reply | TerminalModelError:
+    try:
+        return check(outcome) if isinstance(outcome, Reply) else outcome
+    except TerminalModelError as error:
+        return error
+
+
+def _runs(indices: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers as runs of consecutive ones."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
 
 
 def _with(call: Call, **changes: float) -> Call:

@@ -134,10 +134,11 @@ class OpenAIEndpoint(Settings):
 
 class VllmEndpoint(Settings):
     """A vLLM server that hydata starts, watches and stops. ``python``: the interpreter of vLLM's own
-    environment (``make vllm`` builds one; vLLM's pins conflict with ours); ``model``: a Hugging Face folder, a GGUF
-    file (with ``tokenizer``) or a model's name; paths are relative to the models file. ``context`` is
-    vLLM's ``--max-model-len``; ``args`` and ``env`` go to the server as they are. A server that is already up
-    on ``port`` and serves this model is used as it is. ``startup``: seconds until it must be healthy."""
+    environment (``make vllm`` builds one; vLLM's pins conflict with ours); ``model``: a Hugging Face folder,
+    a GGUF file (with ``tokenizer``) or a model's name; paths are relative to the models file. ``context``
+    is vLLM's ``--max-model-len``; ``args`` and ``env`` go to the server as they are. A server that is
+    already up on ``port`` and serves this model is used as it is. ``startup``: seconds until it must be
+    healthy."""
 
     engine: Literal["vllm"]
     model: str = Field(min_length=1)
@@ -193,7 +194,8 @@ Endpoint = Annotated[
 
 class ModelEntry(Settings):
     """A model on one or several endpoints. ``model`` is the name the servers know it by (needed for
-    ``openai``); ``revision`` tells versions served under one name apart; the rest overrides a call's sampling."""
+    ``openai``); ``revision`` tells versions served under one name apart; the rest overrides a call's
+    sampling."""
 
     endpoint: tuple[str, ...] = Field(min_length=1)
     model: str | None = Field(default=None, min_length=1)
@@ -218,8 +220,9 @@ Weights = Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1
 
 
 class Route(Settings):
-    """``models`` for the records whose labels fit ``when``: for each dimension named there (``language`` or
-    one of the taxonomy), the record's label is among those listed. A record without the label does not fit."""
+    """``models`` for the records whose labels fit ``when``: for each dimension named there (``language``
+    or one of the taxonomy), the record's label is among those listed. A record without the label does not
+    fit."""
 
     when: dict[str, tuple[str, ...]] = Field(min_length=1)
     models: Weights
@@ -288,8 +291,8 @@ class ModelsConfig(Settings):
         engines = {self.endpoints[known].engine for known in entry.endpoint}
         if len(entry.endpoint) > 1 and (len(engines) > 1 or not engines <= {"openai", "vllm"}):
             raise ValueError(
-                f"models.{name}.endpoint = {list(entry.endpoint)}: one model is shared by several endpoints of "
-                f"one engine, openai or vllm, not by {', '.join(sorted(engines))}"
+                f"models.{name}.endpoint = {list(entry.endpoint)}: one model is shared by several endpoints "
+                f"of one engine, openai or vllm, not by {', '.join(sorted(engines))}"
             )
 
     def _check_distinct(self, role: str, names: list[str]) -> None:

@@ -10,28 +10,38 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from pydantic import BaseModel
 
 from hydata.errors import ConfigError, ModelError, TerminalModelError, TransientModelError
-from hydata.models.config import ModelEntry, Sampling
+from hydata.models.config import ModelEntry, Price, Sampling
 from hydata.schema import Message, canonical_json, hash128
 
 __all__ = ["Call", "Model", "Reply"]
 
+FREE = Price()
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One entry of the models file. ``identity`` is recorded with every reply; ``context`` is the
-    number of tokens that prompt and reply may have together."""
+    """One entry of the models file. ``identity`` is recorded with every reply; ``served`` is the name its
+    servers know it by; ``context`` is the number of tokens that prompt and reply may have together;
+    ``several`` says whether its servers give several samples to one request, ``json_schema`` whether they
+    constrain replies to a schema; ``price`` is the dearest of theirs."""
 
     name: str
     identity: str
     entry: ModelEntry
+    served: str
     context: int
+    several: bool = False
+    json_schema: bool = True
+    price: Price = FREE
 
     def sampling(self, wanted: Sampling) -> Sampling:
         """What is really sent when a call asks for ``wanted``: the entry's overrides applied."""
@@ -71,18 +81,19 @@ class Reply:
 
 def request_hash(model: Model, call: Call) -> str:
     """The journal's key of ``call`` on ``model``: 32 hex digits."""
+    return request_hashes(model, call, 1)[0]
+
+
+def request_hashes(model: Model, call: Call, count: int) -> list[str]:
+    """The keys of ``count`` samples of ``call``, from its own ``sample_index`` on."""
     sampling = call.sampling
-    return hash128(
-        "request 1",
-        model.identity,
-        canonical_json([_wire_message(m) for m in call.messages]),
-        repr(sampling.temperature),
-        repr(sampling.top_p),
-        sampling.max_tokens,
-        sampling.seed,
-        call.sample_index,
-        None if call.schema is None else schema_json(call.schema),
-    )
+    messages = canonical_json([_wire_message(m) for m in call.messages])
+    schema = None if call.schema is None else schema_json(call.schema)
+    drawn = (repr(sampling.temperature), repr(sampling.top_p), sampling.max_tokens, sampling.seed)
+    return [
+        hash128("request 1", model.identity, messages, *drawn, index, schema)
+        for index in range(call.sample_index, call.sample_index + count)
+    ]
 
 
 @lru_cache(maxsize=256)
@@ -91,24 +102,33 @@ def schema_json(schema: type[BaseModel]) -> str:
     return canonical_json(schema.model_json_schema())
 
 
-def request_body(model: Model, call: Call) -> dict[str, Any]:
-    """The body of ``POST /chat/completions``."""
+def request_body(model: Model, call: Call, first: int, count: int) -> bytes:
+    """The body of ``POST /chat/completions`` for ``count`` samples from index ``first`` on.
+
+    The seed is that of the first sample. vLLM adds 0, 1, 2 ... to it for the choices of one request, so that
+    a sample is the same however it was asked for.
+    """
     body: dict[str, Any] = {
-        "model": model.entry.model or model.name,
+        "model": model.served,
         "messages": [_wire_message(m) for m in call.messages],
         "temperature": call.sampling.temperature,
         "top_p": call.sampling.top_p,
         "max_tokens": call.sampling.max_tokens,
-        "seed": call.sampling.seed + call.sample_index,
+        "seed": call.sampling.seed + first,
     }
-    if call.schema is not None:
+    if count > 1:
+        body["n"] = count
+    if call.schema is not None and model.json_schema:
         # Without "strict": OpenAI's strict mode refuses schemas with defaults; vLLM and llama.cpp
         # constrain the decoding either way, and every reply is validated here.
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": call.schema.__name__, "schema": json.loads(schema_json(call.schema))},
         }
-    return body
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # lone surrogates, or an integer beyond 64 bits, which JSON itself allows
+        return json.dumps(body).encode()
 
 
 def _wire_message(message: Message) -> dict[str, Any]:
@@ -124,37 +144,62 @@ def _wire_message(message: Message) -> dict[str, Any]:
     return wire
 
 
-def read_reply(model: Model, call: Call, key: str, data: bytes, seconds: float) -> Reply:
-    """The server's body of a 200 as a ``Reply``.
+def read_replies(
+    model: Model, call: Call, keys: Mapping[int, str], data: bytes, seconds: float
+) -> list[Reply]:
+    """The server's body of a 200 as replies to the samples ``keys`` (sample index -> key), in their order;
+    fewer if the server gave fewer.
+
+    The tokens of the prompt are counted to the first; those of the completion, which a server tells in
+    one sum, are shared out evenly.
 
     Raises:
         TransientModelError: it is not a chat completion (a proxy's page, a body cut off).
     """
     try:
-        body = json.loads(data)
-        choice = body["choices"][0]
-        message = choice["message"]
+        body = _loads(data)
+        choices = sorted(body["choices"], key=lambda choice: choice.get("index") or 0)[: len(keys)]
         usage = body.get("usage") or {}
-        text = message.get("content") or message.get("refusal") or ""
-        thought = message.get("reasoning_content") or message.get("reasoning") or None
-        finish = "content_filter" if message.get("refusal") else choice.get("finish_reason") or "unknown"
-        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        contents = [_content(choice) for choice in choices]
+        if not contents:
+            raise KeyError("choices")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TransientModelError(f"not a chat completion: {_excerpt(data)}") from error
+        raise TransientModelError(f"{model.name}: not a chat completion: {_excerpt(data)}") from error
+    share, rest = divmod(completion, len(contents))
+    return [
+        Reply(
+            text=text,
+            reasoning=thought,
+            finish_reason=finish,
+            model=model.identity,
+            request_hash=key,
+            sampling=call.sampling,
+            prompt_tokens=prompt if place == 0 else 0,
+            completion_tokens=share + (place < rest),
+            seconds=seconds,
+            cached=False,
+        )
+        for place, (key, (text, thought, finish)) in enumerate(zip(keys.values(), contents, strict=False))
+    ]
+
+
+def _content(choice: Mapping[str, Any]) -> tuple[str, str | None, str]:
+    """Text, reasoning and finish reason of a choice."""
+    message = choice["message"]
+    text = message.get("content") or message.get("refusal") or ""
+    thought = message.get("reasoning_content") or message.get("reasoning") or None
+    finish = "content_filter" if message.get("refusal") else choice.get("finish_reason") or "unknown"
     if thought is None:
         thought, text = _split_thought(text)
-    return Reply(
-        text=_clean(text),
-        reasoning=None if thought is None else _clean(thought),
-        finish_reason=finish,
-        model=model.identity,
-        request_hash=key,
-        sampling=call.sampling,
-        prompt_tokens=tokens[0],
-        completion_tokens=tokens[1],
-        seconds=seconds,
-        cached=False,
-    )
+    return _clean(text), None if thought is None else _clean(thought), str(finish)
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:  # half a surrogate pair or NaN, which json reads
+        return json.loads(data)
 
 
 def check(reply: Reply) -> Reply:
@@ -175,12 +220,12 @@ def check(reply: Reply) -> Reply:
 
 def encode_reply(reply: Reply) -> str:
     """What the journal stores: all that cannot be had from the request again."""
-    return json.dumps([reply.text, reply.reasoning, reply.finish_reason], ensure_ascii=False)
+    return orjson.dumps([reply.text, reply.reasoning, reply.finish_reason]).decode()
 
 
 def decode_reply(model: Model, call: Call, key: str, stored: tuple[str, int, int, float]) -> Reply:
     """The reply to ``call`` from its journal row (reply, prompt tokens, completion tokens, seconds)."""
-    text, reasoning, finish_reason = json.loads(stored[0])
+    text, reasoning, finish_reason = orjson.loads(stored[0])
     return Reply(text, reasoning, finish_reason, model.identity, key, call.sampling, *stored[1:], cached=True)
 
 
@@ -207,8 +252,8 @@ CONTEXT = re.compile(
 REFUSED = re.compile(r"content.?(filter|policy|management)|moderation|flagged|safety", re.I)
 
 
-def read_failure(status: int, data: bytes, model: Model) -> ModelError | ConfigError:
-    """The error that an HTTP status other than 200 stands for.
+def read_failure(status: int, data: bytes, model: Model, endpoint: str) -> ModelError | ConfigError:
+    """The error that an HTTP status other than 200 of ``endpoint`` stands for.
 
     A wrong key, address or model name fails every request alike. Taken for terminal it would turn the
     whole seed set into rejects, so it is the user's ``ConfigError`` and stops the run.
@@ -227,8 +272,8 @@ def read_failure(status: int, data: bytes, model: Model) -> ModelError | ConfigE
         if status != 403:
             return TerminalModelError("bad_request", said)
     if status in (401, 403):
-        return ConfigError(f"{said}; check api_key_env of endpoint {model.entry.endpoint!r}")
-    return ConfigError(f"{said}; check url of endpoint {model.entry.endpoint!r} and model of {model.name!r}")
+        return ConfigError(f"{said}; check api_key_env of endpoint {endpoint!r}")
+    return ConfigError(f"{said}; check url of endpoint {endpoint!r} and model of {model.name!r}")
 
 
 def _server_words(data: bytes) -> str:

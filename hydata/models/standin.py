@@ -25,7 +25,8 @@ class Standin:
     """``async with Standin() as server``: serves at ``server.url`` until closed.
 
     ``requests`` counts all that came in, ``answered`` how often each different one got an answer, by
-    the request's hash. Every ``fail_every``-th request is answered with 503 instead.
+    the request's hash (each of several samples by itself). Every ``fail_every``-th request is answered
+    with 503 instead.
     """
 
     def __init__(self, delay: float = 0, fail_every: int = 0) -> None:
@@ -73,11 +74,30 @@ class Standin:
         if self.fail_every and number % self.fail_every == 0:
             return _refusal(503, "told to fail")
         try:
-            answer = reply(body)
+            answer = replies(body)
         except (KeyError, TypeError, ValueError) as error:
             return _refusal(400, f"{type(error).__name__}: {error}")
-        self.answered[hash128(canonical_json(body))] += 1
+        for sample in _samples(body):
+            self.answered[hash128(canonical_json(sample))] += 1
         return web.json_response(answer)
+
+
+def replies(body: dict[str, Any]) -> dict[str, Any]:
+    """The chat completion with as many choices as ``n`` says, each what a request of its own would give."""
+    each = [reply(sample) for sample in _samples(body)]
+    usage = {
+        "prompt_tokens": each[0]["usage"]["prompt_tokens"],
+        "completion_tokens": sum(answer["usage"]["completion_tokens"] for answer in each),
+    }
+    choices = [answer["choices"][0] | {"index": index} for index, answer in enumerate(each)]
+    return each[0] | {"choices": choices, "usage": usage}
+
+
+def _samples(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The requests of one sample each that a request for ``n`` stands for: seeds count on, as vLLM's do."""
+    alone = {key: value for key, value in body.items() if key != "n"}
+    count = int(body.get("n") or 1)
+    return [alone | {"seed": (body.get("seed") or 0) + i} for i in range(count)] if count > 1 else [alone]
 
 
 def reply(body: dict[str, Any]) -> dict[str, Any]:

@@ -1,141 +1,300 @@
-"""One endpoint over HTTP: a pool of kept-alive connections, a limit of requests in flight, retries.
+"""One server over HTTP, and sending a request until it is answered.
 
-Which failures are worth a retry is decided by ``protocol.read_failure``. Waits double from
-``backoff`` up to ``MAX_WAIT`` and are jittered, so that calls which failed together do not come back
-together; a server's Retry-After comes on top. A waiting request keeps its place in the limit: while a
-server is overloaded, fewer requests reach it.
+A ``Transport`` is a pool of kept-alive connections to one URL with its limiter. ``send`` takes a slot,
+makes an attempt, and tries again after failures that may pass. Waits double from ``backoff`` up to
+``MAX_WAIT`` and are jittered, so that calls which failed together do not come back together; a server's
+Retry-After is the least that is waited. A waiting request holds no slot: what slows down a server that is
+overloaded is the limiter.
+
+Two things stop more than one request. A request that has used up its attempts while nobody else had an answer
+either declares an outage, and everybody who waited through it gives up at once. And a server whose first
+``HOPELESS`` requests were all refused is not asked for the rest: that is a wrong setting, not bad records.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import itertools
 import math
 import random
 import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
-import aiohttp
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import ConnectError, RequestError, RequestTimeoutError
 
-from hydata.errors import ModelError, TransientModelError
+from hydata.errors import (
+    ConfigError,
+    EndpointDownError,
+    HydataError,
+    TerminalModelError,
+    TransientModelError,
+)
 from hydata.models.config import Endpoint
-from hydata.models.protocol import Call, Model, Reply, read_failure, read_reply, request_body
+from hydata.models.limiter import Limiter, take
+from hydata.models.protocol import Call, Model, Reply, read_failure, read_replies, request_body
+from hydata.models.usage import Stats
 
 MAX_WAIT = 30.0
 MAX_RETRY_AFTER = 300.0
 CONNECT_SECONDS = 15.0
+IDLE_SECONDS = 4.0
+"""Uvicorn, under vLLM and most others, closes a connection after 5 idle seconds; a request on its way to it
+just then would be lost."""
+HOPELESS = 20
+OVERLOADED = (429, 503)
 
 
-@dataclass
-class Stats:
-    """Counters of one ``Models``. ``calls`` were asked for, ``ended`` of them have their outcome, ``cached``
-    needed no request; ``sent`` counts HTTP requests, ``retries`` those sent again; ``seconds`` sums the
-    ones that succeeded."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body of a 200 and the seconds it took."""
 
-    calls: int = 0
-    ended: int = 0
-    cached: int = 0
-    sent: int = 0
-    retries: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
+    body: bytes
+    seconds: float
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt gave no reply; ``retry_after``: seconds the server wants us to wait."""
+
+    error: HydataError
+    retry_after: float = 0.0
+    overloaded: bool = False
+
+
+async def _always() -> None:
+    return None
+
+
+@dataclass(eq=False)
 class Transport:
-    """An endpoint that is up at ``url``. ``local`` servers are in this process and never behind a proxy."""
+    """The server ``name`` at ``url``. ``local`` servers are on this machine and never behind a proxy;
+    ``ready`` returns once a server that is being started again is back."""
 
+    name: str
     url: str
     settings: Endpoint
-    stats: Stats
     api_key: str | None = None
     local: bool = False
-    _session: aiohttp.ClientSession = field(init=False)
-    _slots: asyncio.Semaphore = field(init=False)
+    ready: Callable[[], Awaitable[None]] = _always
+    limiter: Limiter = field(init=False)
+    _client: Client = field(init=False)
+    _answered_at: float = -math.inf
+    _down_at: float = -math.inf
+    _down: asyncio.Event = field(default_factory=asyncio.Event)
+    _rests: int = 0
+    _rest_until: float = -math.inf
+    _useful: bool = False
+    _refused: int = 0
 
     def __post_init__(self) -> None:
+        self.limiter = Limiter(self.settings.concurrency)
         headers = {"Content-Type": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The environment's proxy is looked up once. aiohttp's trust_env would look it up in a thread for
-            # every request, and let ~/.netrc contradict the key.
-            proxy=None if self.local else _proxy(self.url),
-            timeout=aiohttp.ClientTimeout(total=self.settings.timeout, sock_connect=CONNECT_SECONDS),
+        builder = (
+            ClientBuilder()
+            .default_headers(headers)
+            # A redirect would carry the key and the prompt to wherever the server says.
+            .follow_redirects(False)
+            .timeout(timedelta(seconds=self.settings.timeout))
+            .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
+            .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
         )
-        self._slots = asyncio.Semaphore(self.settings.concurrency)
+        self._client = (builder.no_proxy() if self.local else builder).build()
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._client.close()
 
-    async def send(self, model: Model, call: Call, key: str) -> Reply:
-        """The model's reply, after as many attempts as the endpoint allows.
+    async def attempt(self, model: Model, data: bytes) -> Answer | Failure:
+        """One request: a reply or what went wrong."""
+        start = time.perf_counter()
+        request = self._client.post(f"{self.url}/chat/completions").body_bytes(data).build()
+        try:
+            response = await request.send()
+            body = (await response.bytes()).to_bytes()
+        except RequestTimeoutError:
+            limit = f"no answer from {self.url} within {self.settings.timeout:g} s"
+            return Failure(TransientModelError(f"{model.name}: {limit}"), overloaded=True)
+        except RequestError as error:
+            said = f"{model.name}: {self.url}: {_cause(error)}"
+            return Failure(TransientModelError(said), overloaded=_unreachable(error))
+        if response.status == 200:
+            return Answer(body, time.perf_counter() - start)
+        return Failure(
+            read_failure(response.status, self._redacted(body), model, self.name),
+            _seconds(response.get_header("Retry-After")) or 0.0,
+            response.status in OVERLOADED,
+        )
+
+    @property
+    def resting(self) -> bool:
+        """Whether its last request failed so recently that another server of the model is to be asked."""
+        return time.monotonic() < self._rest_until
+
+    def failed(self) -> None:
+        now = time.monotonic()
+        if now >= self._rest_until:
+            self._rests += 1
+            self._rest_until = now + min(MAX_WAIT, self.settings.backoff * 2 ** (self._rests - 1))
+
+    def answered(self) -> None:
+        self._answered_at = time.monotonic()
+        self._rests, self._rest_until = 0, -math.inf
+
+    def silent_since(self, moment: float) -> bool:
+        """Whether nobody has had an answer from it since."""
+        return self._answered_at < moment
+
+    def down_since(self, moment: float) -> bool:
+        """Whether an outage was declared since."""
+        return self._down_at > moment
+
+    def declare_outage(self) -> None:
+        self._down_at = time.monotonic()
+        self._down.set()
+        self._down = asyncio.Event()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not through an outage."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._down.wait()
+        except TimeoutError:
+            return
+
+    def judge(self, error: TerminalModelError | None) -> None:
+        """Count a reply that can be used (None), or a request that never will have one.
 
         Raises:
-            TransientModelError: every attempt failed in a way that may pass.
-            TerminalModelError: the server will never answer this call.
-            ConfigError: the server will never answer any call (wrong key, address or model name).
+            ConfigError: none of the first ``HOPELESS`` requests had a reply that can be used.
         """
-        async with self._slots:
-            data = json.dumps(request_body(model, call)).encode()  # only for as many as are in flight
-            attempt = 1
-            while True:
-                outcome, retry_after = await self._attempt(model, call, key, data)
-                if isinstance(outcome, Reply):
-                    return outcome
-                if not isinstance(outcome, TransientModelError):
-                    raise outcome
-                if attempt == self.settings.attempts:
-                    raise TransientModelError(f"{outcome}; gave up after {attempt} attempts") from outcome
-                wait = min(MAX_WAIT, self.settings.backoff * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
-                await asyncio.sleep(wait + (retry_after or 0))
-                attempt += 1
-                self.stats.retries += 1
-
-    async def _attempt(
-        self, model: Model, call: Call, key: str, data: bytes
-    ) -> tuple[Reply | Exception, float | None]:
-        """One request: a reply or what went wrong, and the seconds the server wants us to wait."""
-        self.stats.sent += 1
-        start = time.perf_counter()
-        try:
-            # A redirect would carry the key and the prompt to wherever the server says.
-            async with self._session.post(
-                f"{self.url}/chat/completions", data=data, allow_redirects=False
-            ) as response:
-                body = await response.read()
-                status, retry_after = response.status, response.headers.get("Retry-After")
-        except TimeoutError:
-            return TransientModelError(
-                f"{model.name}: no answer from {self.url} within {self.settings.timeout:g} s"
-            ), None
-        except (aiohttp.ClientError, OSError) as error:
-            return TransientModelError(f"{model.name}: {self.url}: {error or type(error).__name__}"), None
-        if status != 200:
-            return read_failure(status, self._redacted(body), model), _seconds(retry_after)
-        try:
-            return read_reply(model, call, key, body, time.perf_counter() - start), None
-        except ModelError as error:
-            return error, None
+        if error is None:
+            self._useful = True
+        elif not self._useful:
+            self._refused += 1
+            if self._refused >= HOPELESS:
+                raise ConfigError(
+                    f"endpoint {self.name!r}: none of its first {self._refused} requests had a usable reply, "
+                    f"lastly: {error}; check its settings, the model and max_tokens"
+                ) from error
 
     def _redacted(self, body: bytes) -> bytes:
         """Some servers repeat the key they were sent; it must not reach a log or a reject."""
         return body.replace(self.api_key.encode(), b"***") if self.api_key else body
 
 
-def _proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+Servers = Mapping[Limiter, Transport]
+"""The servers of one model, by their limiters."""
+
+
+async def send(
+    servers: Servers, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
+) -> tuple[list[Reply], Transport]:
+    """The replies to the samples of ``call`` named by ``keys`` (sample index -> key; consecutive), in their
+    order, and who gave them. A server that gives fewer samples than asked gives the first ones.
+
+    Raises:
+        TransientModelError: every attempt failed in a way that may pass.
+        EndpointDownError: and so did everybody else's.
+        TerminalModelError: the server will never answer this call.
+        ConfigError: the server will never answer any call (wrong key, address or model name).
+    """
+    data = request_body(model, call, min(keys), len(keys))
+    began = time.monotonic()
+    for attempt in itertools.count(1):
+        outcome, transport = await _ask_hedged(servers, model, data, counters)
+        if isinstance(outcome, Answer):
+            try:
+                replies = read_replies(model, call, keys, outcome.body, outcome.seconds)
+            except TransientModelError as error:
+                outcome = Failure(error)
+            else:
+                transport.answered()
+                return replies, transport
+        if not isinstance(outcome.error, TransientModelError):
+            raise outcome.error
+        transport.failed()
+        await _wait_for_next(servers, transport, outcome, attempt, began)
+        for counter in counters:
+            counter.retries += 1
+    raise AssertionError("unreachable")
+
+
+async def _wait_for_next(
+    servers: Servers, transport: Transport, failure: Failure, attempt: int, began: float
+) -> None:
+    """Wait before the next attempt, or raise because there is to be none."""
+    settings = transport.settings
+    if attempt < settings.attempts:
+        wait = min(MAX_WAIT, settings.backoff * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+        await transport.pause(max(wait, failure.retry_after * random.uniform(1, 1.1)))
+    last = attempt == settings.attempts
+    if last and all(server.silent_since(began) for server in servers.values()):
+        for server in servers.values():
+            server.declare_outage()
+    if all(server.down_since(began) for server in servers.values()):
+        names = ", ".join(server.name for server in servers.values())
+        raise EndpointDownError(
+            f"{failure.error}; nobody had an answer from {names} in the last "
+            f"{time.monotonic() - began:.0f} s; see to the server and run again"
+        ) from failure.error
+    if last:
+        raise TransientModelError(f"{failure.error}; gave up after {attempt} attempts") from failure.error
+
+
+async def _ask_hedged(
+    servers: Servers, model: Model, data: bytes, counters: tuple[Stats, ...]
+) -> tuple[Answer | Failure, Transport]:
+    """``_ask``, and once more beside it where the endpoint's ``hedge`` says so; the first answer counts."""
+    hedge = next(iter(servers.values())).settings.hedge
+    if hedge is None:
+        return await _ask(servers, model, data, counters)
+    pending = {asyncio.create_task(_ask(servers, model, data, counters))}
+    try:
+        done, pending = await asyncio.wait(pending, timeout=hedge)
+        if not done:
+            pending.add(asyncio.create_task(_ask(servers, model, data, counters)))
+        while not done or (pending and not any(isinstance(task.result()[0], Answer) for task in done)):
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        return min((task.result() for task in done), key=lambda result: isinstance(result[0], Failure))
+    finally:
+        for task in pending:
+            task.cancel()
+
+
+async def _ask(
+    servers: Servers, model: Model, data: bytes, counters: tuple[Stats, ...]
+) -> tuple[Answer | Failure, Transport]:
+    """One attempt, at the server of the model that is least busy."""
+    awake = servers if len(servers) == 1 else [limiter for limiter in servers if not servers[limiter].resting]
+    limiter = await take(tuple(awake or servers))
+    transport = servers[limiter]
+    try:
+        await transport.ready()
+        for counter in counters:
+            counter.sent += 1
+        sent_in = limiter.round
+        outcome = await transport.attempt(model, data)
+        limiter.note(sent_in, overloaded=isinstance(outcome, Failure) and outcome.overloaded)
+        return outcome, transport
+    finally:
+        limiter.release()
+
+
+def _cause(error: RequestError) -> str:
+    """The last and most telling of an error's causes."""
+    causes = error.details.get("causes") or []
+    return causes[-1]["message"] if causes else str(error)
+
+
+def _unreachable(error: RequestError) -> bool:
+    """Whether no connection came about, which tells of the server; one that broke tells of one request."""
+    causes = error.details.get("causes") or []
+    return isinstance(error, ConnectError) and any("(Connect)" in cause["message"] for cause in causes)
 
 
 def _seconds(retry_after: str | None, now: Callable[[], float] = time.time) -> float | None:

@@ -20,7 +20,7 @@ from hydata.models import Call
 from hydata.prompts import Prompt
 from hydata.schema import JUDGEMENT_KEY, Message, Output, Reject, rejects_frame
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import gather, language_of, pick, read_messages, sampling
+from hydata.synthesis.drafts import gather, labels_of, language_of, pick, read_messages, sampling
 
 NAME = "critique"
 ROLE = "critic"
@@ -92,6 +92,7 @@ async def _judge(
     prompt: Prompt,
     values: Mapping[str, str],
     repeat: int,
+    labels: Mapping[str, str | None],
     settings: CritiqueSettings,
     context: Context,
 ) -> dict[str, object] | Reject:
@@ -99,7 +100,7 @@ async def _judge(
         prompt.render_from(values), sampling(settings, context), sample_index=repeat, purpose=prompt.id
     )
     try:
-        model = context.models.route(ROLE, row["record_id"])
+        model = context.models.route(ROLE, row["record_id"], labels)
         critique, reply = await context.models.structured(model, call, Critique)
     except TerminalModelError as error:
         return Reject(NAME, error.reason, f"{prompt.id}: {error.detail}", row["record_id"])
@@ -132,8 +133,9 @@ async def run(conversations: pl.DataFrame, settings: CritiqueSettings, context: 
             prompts = context.prompts.find(NAME, language) or context.prompts.find(NAME, "en")
             values = _values(messages, row, settings.characters)
             prompt = pick(prompts, "prompt", context.seed, id)
+            labels = labels_of(row, context) | {"language": language}
             for repeat in range(settings.repeats):
-                yield _judge(row, prompt, values, repeat, settings, context)
+                yield _judge(row, prompt, values, repeat, labels, settings, context)
 
     made = await gather(calls())
     rejects += [m for m in made if isinstance(m, Reject)]

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from hydata.errors import TerminalModelError
+from hydata.errors import (
+    BudgetError,
+    ConfigError,
+    EndpointDownError,
+    TerminalModelError,
+    TransientModelError,
+    WarehouseError,
+)
 from hydata.models import Call, Reply, Sampling
 from hydata.prompts import Prompt, Value
 from hydata.schema import (
@@ -72,29 +79,56 @@ def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | 
     return {id for place, id in line[:maximum] if place < share}
 
 
-WINDOW = 1024
-"""Calls of a shard under way at once: a few times the requests a large endpoint takes, so that none waits
-for us. All of a shard's at once, tens of thousands, took 7 KiB each."""
+WINDOW = 4096
+"""Calls of a shard under way at once: more than the requests any endpoint takes, so that none waits for us.
+All of a shard's at once, tens of thousands, took 7 KiB each."""
 
 
 async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
     """The results in order. ``calls`` is best a generator: it is asked for a call when there is room for one
-    in the window. On the first error no call is begun, those under way are cancelled and the error is
-    raised as it is, so that a transient one keeps its type."""
+    in the window.
+
+    A call that stays unanswered does not stop the others: their replies are journalled, and the resumed
+    shard asks for the missing ones alone. After an error that concerns all (an endpoint that is down, a
+    wrong setting, the budget) no call is begun; those under way end, since they are paid for.
+
+    Raises:
+        TransientModelError: some calls stayed unanswered.
+        HydataError: what concerned all.
+    """
     results: dict[int, T] = {}
+    unanswered: list[TransientModelError] = []
+    stopped: list[Exception] = []
     places = enumerate(calls)
 
     async def work() -> None:
-        for place, call in places:  # all workers take from the one iterator
-            results[place] = await call
+        while not stopped and (next_call := next(places, None)) is not None:  # all take from the one iterator
+            place, call = next_call
+            try:
+                results[place] = await call
+            except (EndpointDownError, ConfigError, BudgetError, WarehouseError) as error:
+                stopped.append(error)
+            except TransientModelError as error:
+                unanswered.append(error)
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(WINDOW):
                 group.create_task(work())
-    except ExceptionGroup as errors:
+    except ExceptionGroup as errors:  # a defect: as it is
         raise errors.exceptions[0] from None
+    if stopped:
+        raise stopped[0]
+    if unanswered:
+        total = len(results) + len(unanswered)
+        raise TransientModelError(f"{len(unanswered)} of {total} calls stayed unanswered: {unanswered[0]}")
     return [results[place] for place in range(len(results))]
+
+
+def labels_of(row: Mapping[str, Any], context: Context) -> dict[str, str | None]:
+    """The labels of a row that routes go by: its language and, behind a gate, those of the taxonomy."""
+    dimensions = ("language", *(dimension.id for dimension in context.taxonomy.dimensions))
+    return {dimension: row.get(dimension) for dimension in dimensions}
 
 
 def outcome(made: Sequence[Conversation | Reject], rejects: Iterable[Reject]) -> Output:
@@ -164,12 +198,14 @@ def sampling_json(reply: Reply) -> str:
 
 @dataclass(frozen=True)
 class Wish:
-    """One instruction to ask for. ``key`` (the seed's id) routes it, ``index`` tells several apart."""
+    """One instruction to ask for. ``key`` (the seed's id) and ``labels`` route it, ``index`` tells several
+    apart."""
 
     prompt: Prompt
     values: Mapping[str, Value]
     key: str
     index: int = 0
+    labels: Mapping[str, str | None] = field(default_factory=dict)
 
 
 async def draft(wish: Wish, role: str, sampling: Sampling, context: Context) -> Draft | Defect:
@@ -180,7 +216,7 @@ async def draft(wish: Wish, role: str, sampling: Sampling, context: Context) -> 
     messages = wish.prompt.render_from(wish.values)
     call = Call(messages, sampling, sample_index=wish.index, purpose=wish.prompt.id)
     try:
-        reply = await context.models.complete(context.models.route(role, wish.key), call)
+        reply = await context.models.complete(context.models.route(role, wish.key, wish.labels), call)
     except TerminalModelError as error:
         return Defect(error.reason, error.detail)
     if reply.finish_reason == "length":

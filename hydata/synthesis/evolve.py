@@ -21,6 +21,7 @@ from hydata.synthesis.drafts import (
     Wish,
     draft,
     gather,
+    labels_of,
     language_of,
     outcome,
     pick,
@@ -92,7 +93,10 @@ def _wish(
     if not prompts:
         return Defect("no_prompt", f"no operator for language {language!r}")
     id = row["record_id"]
-    return Wish(pick(prompts, "operator", context.seed, id), {"instruction": instruction}, id)
+    prompt = pick(prompts, "operator", context.seed, id)
+    return Wish(
+        prompt, {"instruction": instruction}, id, labels=labels_of(row, context) | {"language": language}
+    )
 
 
 async def _evolve(

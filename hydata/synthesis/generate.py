@@ -17,7 +17,7 @@ from pydantic import Field
 
 from hydata.schema import CONVERSATIONS, Conversation, Output, Reject
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import Wish, draft, fraction, gather, outcome, sample, sampling
+from hydata.synthesis.drafts import Wish, draft, fraction, gather, labels_of, outcome, sample, sampling
 from hydata.synthesis.text import Defect, answers, tokens
 
 NAME: Final = "generate"
@@ -88,7 +88,8 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
     }
     # A shuffle of the prompts for each document: different ones first, repeated only when they run out.
     order = sorted(prompts, key=lambda p: fraction("prompt", context.seed, id, p.id))
-    return [Wish(order[i % len(order)], values, id, i) for i in range(settings.per_document)]
+    labels = labels_of(row, context)
+    return [Wish(order[i % len(order)], values, id, i, labels) for i in range(settings.per_document)]
 
 
 async def _instruction(

@@ -78,7 +78,7 @@ async def _labels(
         "instruction": text[: settings.characters],
     }
     messages, drawn = prompt.render_from(values), sampling(settings, context)
-    schema, model = labels_schema(context.taxonomy), context.models.route(ROLE, id)
+    schema, model = labels_schema(context.taxonomy), context.models.route(ROLE, id, {"language": language})
     try:
         votes = [
             (await context.models.structured(model, Call(messages, drawn, i, purpose=prompt.id), schema))[0]

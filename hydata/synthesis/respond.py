@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import Field
 
 from hydata.errors import ConfigError, TerminalModelError
-from hydata.models import Call, Model, Sampling
+from hydata.models import Call, Model
 from hydata.prompts import Prompt
 from hydata.schema import (
     CONVERSATIONS,
@@ -33,6 +33,7 @@ from hydata.schema import (
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import (
     gather,
+    labels_of,
     language_of,
     outcome,
     read_messages,
@@ -67,33 +68,35 @@ def _uses(settings: RespondSettings, context: Context) -> Iterable[str]:
             raise ConfigError(f"respond.manner = {settings.manner!r}: no such prompt; there are {known}")
 
 
-async def _answer(
+async def _answers(
     model: Model,
-    index: int,
     row: Mapping[str, Any],
     instruction: Conversation,
     prompt: Prompt | None,
-    sampling: Sampling,
+    call: Call,
+    samples: int,
     context: Context,
-) -> Conversation | Reject:
-    asked = instruction.messages
-    if prompt is not None:
-        asked = (*asked[:-1], *prompt.render(instruction=asked[-1].content))
-    call = Call(asked, sampling, sample_index=index, purpose=NAME)
-    try:
-        reply = await context.models.complete(model, call)
-    except TerminalModelError as error:
-        return Reject(NAME, error.reason, f"{model.name}: {error.detail}", row["record_id"])
-    return replace(
-        instruction,
-        messages=(*instruction.messages, Message("assistant", reply.text, reasoning=reply.reasoning)),
-        prompt_id=prompt.id if prompt else None,
-        model=reply.model,
-        sampling=sampling_json(reply),
-        sample_index=index,
-        finish_reason=reply.finish_reason,
-        request_hash=reply.request_hash,
-    )
+) -> list[Conversation | Reject]:
+    """All samples of one model: asked for together, so that a server that can gives them to one request."""
+    made: list[Conversation | Reject] = []
+    for index, reply in enumerate(await context.models.samples(model, call, samples)):
+        if isinstance(reply, TerminalModelError):
+            made.append(Reject(NAME, reply.reason, f"{model.name}: {reply.detail}", row["record_id"]))
+            continue
+        answer = Message("assistant", reply.text, reasoning=reply.reasoning)
+        made.append(
+            replace(
+                instruction,
+                messages=(*instruction.messages, answer),
+                prompt_id=prompt.id if prompt else None,
+                model=reply.model,
+                sampling=sampling_json(reply),
+                sample_index=index,
+                finish_reason=reply.finish_reason,
+                request_hash=reply.request_hash,
+            )
+        )
+    return made
 
 
 def _prompt(
@@ -129,22 +132,30 @@ def _read(row: Mapping[str, Any]) -> Conversation:
 async def run(conversations: pl.DataFrame, settings: RespondSettings, context: Context) -> Output:
     """Instructions to complete conversations (``CONVERSATIONS``, step ``respond``)."""
     drawn = sampling(settings, context)
-    everyone = context.models.all(ROLE, drawn) if settings.models == "all" else None
     rejects: list[Reject] = []
 
-    def calls() -> Iterator[Awaitable[Conversation | Reject]]:
+    def calls() -> Iterator[Awaitable[list[Conversation | Reject]]]:
         for row in conversations.iter_rows(named=True):
             instruction = _read(row)
-            if instruction.messages[-1].role not in ("user", "tool"):
-                detail = f"the last message is the {instruction.messages[-1].role}'s"
+            last = instruction.messages[-1]
+            if last.role not in ("user", "tool"):
+                detail = f"the last message is the {last.role}'s"
                 rejects.append(Reject(NAME, "not_an_instruction", detail, row["record_id"]))
                 continue
             prompt = _prompt(row, instruction, settings, context)
-            for model in everyone or (context.models.route(ROLE, row["record_id"]),):
-                for index in range(settings.samples):
-                    yield _answer(model, index, row, instruction, prompt, drawn, context)
+            asked = instruction.messages
+            if prompt is not None:
+                asked = (*asked[:-1], *prompt.render(instruction=last.content))
+            call = Call(asked, drawn, purpose=prompt.id if prompt else NAME)
+            labels = labels_of(row, context) | {"language": language_of(row, last.content)}
+            if settings.models == "all":
+                models = context.models.all(ROLE, drawn, labels)
+            else:
+                models = (context.models.route(ROLE, row["record_id"], labels),)
+            for model in models:
+                yield _answers(model, row, instruction, prompt, call, settings.samples, context)
 
-    return outcome(await gather(calls()), rejects)
+    return outcome([made for answers in await gather(calls()) for made in answers], rejects)
 
 
 STAGE = MapStage(

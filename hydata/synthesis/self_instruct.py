@@ -134,7 +134,8 @@ def _attempts(examples: Sequence[Example], settings: SelfInstructSettings, conte
             "domain": label.name.in_language(language) if label else "",
         }
         prompt = pick(context.prompts.find(NAME, language=language), "prompt", context.seed, salt, i)
-        attempts.append(Attempt(Wish(prompt, values, shown[0].id, i), shown))
+        labels = {"language": language, "domain": aim}
+        attempts.append(Attempt(Wish(prompt, values, shown[0].id, i, labels), shown))
     return attempts
 
 

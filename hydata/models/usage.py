@@ -1,0 +1,138 @@
+"""What model calls took: counted live, by step, prompt and model, and held against a budget.
+
+    calls     were asked for             cached    needed no request (journal, or an equal call in flight)
+    ended     have their outcome         sent      HTTP requests, those sent again included
+    replies   a model gave               retries   sent again after a failure that may pass
+    refused   never will be answered     repairs   asked again for JSON: cut off, or not of the schema
+
+Tokens are counted where they are paid for: replies from the journal add none. Latencies are kept in
+logarithmic buckets, so that memory does not grow with the number of calls and percentiles are right
+to 2.5%.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import polars as pl
+from pydantic import Field
+
+from hydata.errors import BudgetError
+from hydata.schema import USAGE
+from hydata.stage import Settings
+
+BUCKET = math.log(1.05)
+
+
+@dataclass
+class Stats:
+    """Counters of a set of calls. ``seconds`` sums the time of the requests that succeeded."""
+
+    calls: int = 0
+    ended: int = 0
+    cached: int = 0
+    sent: int = 0
+    retries: int = 0
+    replies: int = 0
+    refused: int = 0
+    repairs: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    latencies: Counter[int] = field(default_factory=Counter)
+
+    def percentile(self, share: float) -> float | None:
+        """Seconds within which ``share`` of the requests that succeeded were answered; None without any."""
+        rank = share * sum(self.latencies.values())
+        for bucket in sorted(self.latencies):
+            rank -= self.latencies[bucket]
+            if rank <= 0:
+                return math.exp((bucket + 0.5) * BUCKET)
+        return None
+
+
+class Budget(Settings):
+    """What one run may use: tokens (read and written together), and cost in the currency of the prices in
+    the models file. None is no limit."""
+
+    tokens: int | None = Field(default=None, ge=1)
+    cost: float | None = Field(default=None, gt=0)
+
+
+@dataclass
+class Ledger:
+    """The counters of one run: ``total``, and one set for each (purpose, model identity)."""
+
+    budget: Budget = field(default_factory=Budget)
+    total: Stats = field(default_factory=Stats)
+    groups: dict[tuple[str, str], Stats] = field(default_factory=dict)
+    under_way: int = 0
+    """Requests that are sent and not yet answered: they will use tokens as well."""
+
+    def of(self, purpose: str, model: str) -> tuple[Stats, Stats]:
+        """The counters that an event of such a call adds to."""
+        group = self.groups.get((purpose, model))
+        if group is None:
+            group = self.groups[purpose, model] = Stats()
+        return self.total, group
+
+    def check(self, expected_tokens: int, expected_cost: float) -> None:
+        """Check that one more request may be sent; ``expected`` is what it may use at the most. Requests
+        under way are taken to use what the others did on average.
+
+        Raises:
+            BudgetError: it may not.
+        """
+        if self.budget.tokens is None and self.budget.cost is None:
+            return
+        total = self.total
+        spent = total.prompt_tokens + total.completion_tokens
+        if total.replies:
+            expected_tokens, expected_cost = spent // total.replies, total.cost / total.replies
+        coming = self.under_way + 1
+        for name, limit, used, each in (
+            ("tokens", self.budget.tokens, spent, expected_tokens),
+            ("cost", self.budget.cost, total.cost, expected_cost),
+        ):
+            if limit is not None and used + coming * each > limit:
+                raise BudgetError(
+                    f"budget.{name} = {limit:g}: {used:g} used in this run and the next request may go over "
+                    "it; what was answered is kept; run again to go on with a new budget"
+                )
+
+    def frame(self, run: str, recipe: str) -> pl.DataFrame:
+        """A row of ``USAGE`` for each group of the run."""
+        rows = []
+        for (purpose, model), s in self.groups.items():
+            rows.append(
+                {
+                    "run": run,
+                    "recipe": recipe,
+                    "step": purpose.partition("/")[0],
+                    "prompt": purpose,
+                    "model": model,
+                    "calls": s.calls,
+                    "cached": s.cached,
+                    "sent": s.sent,
+                    "retries": s.retries,
+                    "replies": s.replies,
+                    "refused": s.refused,
+                    "repairs": s.repairs,
+                    "prompt_tokens": s.prompt_tokens,
+                    "completion_tokens": s.completion_tokens,
+                    "cost": s.cost,
+                    "seconds": s.seconds,
+                    "p50": s.percentile(0.5),
+                    "p90": s.percentile(0.9),
+                    "p99": s.percentile(0.99),
+                }
+            )
+        return pl.DataFrame(rows, schema=USAGE)
+
+
+def bucket(seconds: float) -> int:
+    """The latency bucket of a request's time."""
+    return math.floor(math.log(max(seconds, 1e-6)) / BUCKET)
