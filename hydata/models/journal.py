@@ -1,14 +1,23 @@
 """The journal: every completed reply, on disk before anyone uses it.
 
 An SQLite file that is only ever added to. Replies arrive from the event loop, one thread writes them:
-it takes whatever has gathered while the last transaction was being synced and commits it as one, so
-a lone reply waits for one sync and a thousand together wait for one as well, and the loop is never
-blocked by the disk.
+it takes whatever has gathered since the last transaction and commits it as one, so a lone reply
+waits for one sync and a thousand together wait for one as well, and the loop is never blocked by a write.
 
-WAL with ``synchronous=FULL``: a transaction that has returned survives SIGKILL (WAL with NORMAL
-would do for that) and a power cut (NORMAL would lose the last ones). Since a sync is shared by a batch, FULL
-costs little: see docs/decisions/0003-model-calls.md. Several processes may share the file; each
-waits its turn to write. Needs a POSIX file system with working locks, not NFS.
+    replies    the rows, in the order they came                keys     (head of the key, id), sorted
+    indexed    the last id that ``keys`` knows of              expected requests given to an offline batch
+
+Appending to ``replies`` costs the same at any size. An index over random keys does not: at millions of rows
+each new one touches a page of its own. So ``keys`` is brought up to date in rounds, many keys at
+once and sorted, and every process holds the keys behind ``indexed``, the *tail*, in memory: it asks
+for newer rows before each look-up and so sees what other processes wrote. Keys asked for
+during one turn of the loop are looked up by one query. If a call was answered in two processes at
+once, the row with the lower id stands.
+
+WAL with ``synchronous=FULL``: a transaction that has returned survives SIGKILL (WAL with NORMAL would do
+for that) and a power cut (NORMAL would lose the last ones). Several processes may share the file; each waits
+its turn to write. Needs a POSIX file system with working locks, not NFS. Measured in
+docs/decisions/0006-journal.md.
 
 No request is stored and no secret: the key is a hash, the reply is the model's text.
 """
@@ -16,34 +25,84 @@ No request is stored and no secret: the key is a hash, the reply is the model's 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import sqlite3
 import threading
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
+from typing import IO, Any
 
-from hydata.errors import WarehouseError
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-VERSION = 1
-BATCH = 512
+from hydata.errors import ConfigError, WarehouseError
+
+VERSION = 2
+GATHER = 0.005
+"""Seconds from one commit to the next, at the least. A commit costs some 100 us of CPU whatever is in it, and
+where a sync takes 0.3 ms, a thousand replies a second would each have their own."""
+BATCH = 1024
+ROUND = 100_000
+"""Rows in the tail that call for an index round. Among 10 million keys a round touches nearly every page of
+the index (0.2 GB), however many rows it brings."""
+SLICE = 1024
+"""Keys of one look-up query, at the most."""
+PATIENCE = 0.01
+"""Seconds that one look-up query should take at the most: from a cold disk a key takes a hundred times as
+long, and then they are looked up in smaller slices, with a turn of the loop between them."""
 BUSY_MS = 60_000
+WAL_BYTES = 64 << 20
 
-TABLE = """
-CREATE TABLE IF NOT EXISTS replies (
-    key BLOB PRIMARY KEY,
-    purpose TEXT NOT NULL,
-    model TEXT NOT NULL,
-    reply TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    created REAL NOT NULL
+SCHEMA = (
+    """
+    CREATE TABLE replies (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, -- no id is used twice: a row could hide behind `indexed`
+        key BLOB NOT NULL,
+        purpose TEXT NOT NULL,
+        model TEXT NOT NULL,
+        prompt_tokens INTEGER NOT NULL,
+        completion_tokens INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        created REAL NOT NULL,
+        reply TEXT NOT NULL -- last: counting need not read the pages that a long one runs over to
+    )
+    """,
+    "CREATE TABLE keys (head BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (head, id)) WITHOUT ROWID",
+    "CREATE TABLE indexed (upto INTEGER NOT NULL)",
+    "INSERT INTO indexed VALUES (0)",
+    "CREATE TABLE expected (key BLOB PRIMARY KEY, purpose TEXT NOT NULL, model TEXT NOT NULL) WITHOUT ROWID",
 )
+FROM_VERSION_1 = (
+    "ALTER TABLE replies RENAME TO replies_1",
+    *SCHEMA,
+    """
+    INSERT INTO replies
+    SELECT rowid, key, purpose, model, prompt_tokens, completion_tokens, seconds, created, reply
+    FROM replies_1 ORDER BY rowid
+    """,
+    "DROP TABLE replies_1",
+)
+COLUMNS = "key, purpose, model, prompt_tokens, completion_tokens, seconds, created, reply"
+NEWER = "SELECT upto, NULL FROM indexed UNION ALL SELECT id, key FROM replies WHERE id > ?"
+BY_ID = "SELECT key, reply, prompt_tokens, completion_tokens, seconds FROM replies WHERE id IN ({})"
+# Half a key will do for an index: should two be alike in it, the whole keys tell them apart.
+BY_HEAD = """
+SELECT key, reply, prompt_tokens, completion_tokens, seconds
+FROM keys JOIN replies USING (id) WHERE head IN ({}) ORDER BY head, id
 """
-# OR IGNORE: another process may have journalled the same call meanwhile; the first reply stands.
-INSERT = "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-SELECT = "SELECT reply, prompt_tokens, completion_tokens, seconds FROM replies WHERE key = ?"
+HEAD = 8
+
+Stored = tuple[str, int, int, float]
+Row = tuple[bytes, str, str, int, int, float, float, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +118,129 @@ class Entry:
     seconds: float
 
 
-Pending = tuple[Entry, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+Pending = tuple[Row, "asyncio.Future[None]"]
+Asked = tuple[list[bytes], "asyncio.Future[dict[bytes, Stored]]"]
 
 
 class Journal:
-    """An open journal. ``find`` belongs to the thread that opened it; close it when done."""
+    """An open journal. All but ``add`` belongs to the thread that opened it; close it when done."""
 
     def __init__(self, path: Path) -> None:
+        """Opens ``path`` or makes it; if killed processes left many keys unindexed, they are indexed first.
+
+        Raises:
+            WarehouseError: no journal, damaged, of a later version, or not to be written.
+        """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._reader = _connect(path)
-        try:
-            self._writer = _connect(path)
-        except WarehouseError:
-            self._reader.close()
-            raise
+        self._closed = False
+        self._tail: dict[bytes, int] = {}
+        self._seen = self._upto = self._last = 0
+        self._slice = SLICE // 4
+        self._asked: deque[Asked] = deque()
         self._pending: SimpleQueue[Pending | None] = SimpleQueue()
+        self._writer = _connect(path)
+        try:
+            with _explained(path):
+                self._indexed = _index_if_long(self._writer)
+                self._reader = _open(path)
+                self._read_tail()
+        except WarehouseError:
+            self._writer.close()
+            raise
         self._thread = threading.Thread(target=self._write, name="hydata-journal", daemon=True)
         self._thread.start()
 
-    def find(self, key: str) -> tuple[str, int, int, float] | None:
-        """The stored (reply, prompt tokens, completion tokens, seconds), or None. Some 10 us, which
-        is why it runs on the event loop's own thread."""
+    # --- looking up ---------------------------------------------------------------------------------
+
+    async def find(self, key: str) -> Stored | None:
+        """The stored (reply, prompt tokens, completion tokens, seconds), or None.
+
+        Raises:
+            WarehouseError: the file cannot be read.
+        """
+        return (await self.find_many((key,))).get(key)
+
+    async def find_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """What is stored of ``keys``, by key.
+
+        Raises:
+            WarehouseError: the file cannot be read.
+        """
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        found: dict[str, Stored] = {}
+        rest = list(keys)
+        while rest:
+            names = {bytes.fromhex(key): key for key in rest[: self._slice]}
+            rest = rest[self._slice :]
+            answer: asyncio.Future[dict[bytes, Stored]] = loop.create_future()
+            if not self._asked:
+                loop.call_soon(self._answer, loop)
+            self._asked.append((list(names), answer))
+            found.update((names[key], row) for key, row in (await answer).items())
+        return found
+
+    def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look up what was asked for since the last turn of the loop, up to a slice of it."""
+        started = time.perf_counter()
+        batch: list[Asked] = []
+        keys: list[bytes] = []
+        while self._asked and len(keys) < self._slice:
+            asked = self._asked.popleft()
+            batch.append(asked)
+            keys += asked[0]
+        if self._asked:
+            loop.call_soon(self._answer, loop)
         try:
-            row: tuple[str, int, int, float] | None = self._reader.execute(
-                SELECT, (bytes.fromhex(key),)
-            ).fetchone()
-        except sqlite3.Error as error:
-            raise _failure(self.path, error) from error
-        return row
+            self._check_open()
+            with _explained(self.path):
+                found = self._look_up(keys)
+        except (WarehouseError, RuntimeError) as error:
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for names, answer in batch:
+            if not answer.done():
+                answer.set_result({name: found[name] for name in names if name in found} if found else {})
+        took = time.perf_counter() - started
+        if took > PATIENCE:
+            self._slice = max(1, self._slice // 2)
+        elif took < PATIENCE / 4 and len(keys) >= self._slice:
+            self._slice = min(SLICE, self._slice * 2)
+
+    def _look_up(self, keys: list[bytes]) -> dict[bytes, Stored]:
+        self._read_tail()
+        found: dict[bytes, Stored] = {}
+        if self._upto:
+            wanted = set(keys)
+            for key, *row in _select(self._reader, BY_HEAD, sorted(key[:HEAD] for key in wanted)):
+                if key in wanted:
+                    found.setdefault(key, tuple(row))  # in order of ids
+        recent = [self._tail[key] for key in keys if key in self._tail and key not in found]
+        if recent:
+            found.update((key, tuple(row)) for key, *row in _select(self._reader, BY_ID, recent))
+        return found
+
+    def _read_tail(self) -> None:
+        upto = 0
+        for id, key in self._reader.execute(NEWER, (self._seen,)):
+            if key is None:
+                upto = id
+            else:
+                self._tail.setdefault(key, id)
+                self._seen = id
+        if upto != self._upto:
+            self._tail = {key: id for key, id in self._tail.items() if id > upto}
+            self._seen = max(self._seen, upto)
+            self._upto = upto
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{self.path}: the journal is closed")
+
+    # --- adding -------------------------------------------------------------------------------------
 
     async def add(self, entry: Entry) -> None:
         """Returns once ``entry`` is safe on disk.
@@ -95,23 +248,32 @@ class Journal:
         Raises:
             WarehouseError: it could not be written (disk full, file damaged).
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._pending.put((entry, loop, done))
+        self._check_open()
+        row = _row(entry)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.put((row, done))
         await done
 
     def close(self) -> None:
-        """Writes what is pending and closes the file."""
+        """Writes what is pending, indexes the tail and closes the file."""
+        if self._closed:
+            return
+        self._closed = True
         self._pending.put(None)
         self._thread.join()
         self._reader.close()
         self._writer.close()
 
     def _write(self) -> None:
+        written = False
+        earliest = 0.0
         closing = False
         while not closing:
             batch: list[Pending] = []
             item = self._pending.get()
+            # A lone reply is written at once; those that follow on its heels wait for company.
+            time.sleep(max(0.0, earliest - time.monotonic()))
+            earliest = time.monotonic() + GATHER
             while item is not None:
                 batch.append(item)
                 if len(batch) == BATCH or self._pending.empty():
@@ -119,63 +281,408 @@ class Journal:
                 item = self._pending.get()
             closing = item is None
             if batch:
-                _resolve(batch, self._commit([entry for entry, _, _ in batch]))
+                _resolve(batch, self._commit([row for row, _ in batch]))
+                written = True
+            if self._last - self._indexed >= ROUND or (closing and written):
+                self._index(closing)
 
-    def _commit(self, entries: list[Entry]) -> WarehouseError | None:
-        now = time.time()
-        rows = [
-            (
-                bytes.fromhex(e.key),
-                e.purpose,
-                e.model,
-                e.reply,
-                e.prompt_tokens,
-                e.completion_tokens,
-                e.seconds,
-                now,
-            )
-            for e in entries
-        ]
+    def _commit(self, rows: list[Row]) -> WarehouseError | None:
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.executemany(INSERT, rows)
-            self._writer.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            return _failure(self.path, error)
+            with _explained(self.path), _transaction(self._writer):
+                start = 0
+                while start < len(rows):
+                    # Many rows a statement: between two statements this thread has to get the interpreter's
+                    # lock back from a busy loop, which may take 5 ms. Powers of two keep the statements few.
+                    count = min(256, 1 << ((len(rows) - start).bit_length() - 1))
+                    values = [value for row in rows[start : start + count] for value in row]
+                    last = self._writer.execute(_insert(count), values).lastrowid
+                    start += count
+            self._last = last or 0
+        except WarehouseError as error:
+            return error
         return None
+
+    def _index(self, closing: bool) -> None:
+        try:
+            self._indexed = _index(self._writer) if closing else _index_if_long(self._writer)
+        except sqlite3.OperationalError:
+            # No room, or another process is long at it. Nothing is lost: the keys stay in the tail until the
+            # next round, and if the disk is full the next reply will say so.
+            self._indexed = self._last
+
+    # --- offline batches ----------------------------------------------------------------------------
+
+    def expect(self, requests: Iterable[tuple[str, str, str]]) -> None:
+        """Keep (key, purpose, model) of requests whose replies will be read from a file later. Returns once
+        they are safe on disk; those that are known already stay as they are.
+
+        Raises:
+            WarehouseError: they could not be written.
+        """
+        self._check_open()
+        rows = ((bytes.fromhex(key), purpose, model) for key, purpose, model in requests)
+        with _explained(self.path):
+            # In pieces: other writers wait meanwhile, and the requests may be made while they are asked for.
+            while piece := list(islice(rows, BATCH)):
+                with _transaction(self._reader):
+                    self._reader.executemany("INSERT OR IGNORE INTO expected VALUES (?, ?, ?)", piece)
+
+    def expected(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """(purpose, model) of those of ``keys`` that ``expect`` was told of.
+
+        Raises:
+            WarehouseError: the file cannot be read.
+        """
+        self._check_open()
+        query = "SELECT key, purpose, model FROM expected WHERE key IN ({})"
+        found: dict[str, tuple[str, str]] = {}
+        with _explained(self.path):
+            for start in range(0, len(keys), SLICE):
+                wanted = sorted(bytes.fromhex(key) for key in keys[start : start + SLICE])
+                for key, purpose, model in _select(self._reader, query, wanted):
+                    found[key.hex()] = purpose, model
+        return found
+
+
+# --- for people --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The replies of one model to one purpose. ``seconds`` is the mean of their requests, ``first`` and
+    ``last`` are when the earliest and the latest were stored (Unix time)."""
+
+    step: str
+    model: str
+    purpose: str
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStats:
+    """What a journal holds. ``waiting`` counts the requests of offline batches without a reply, ``size`` is
+    the file's, in bytes."""
+
+    groups: tuple[Group, ...]
+    waiting: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rows are meant: those that meet every condition given. ``purpose`` is a whole purpose or its
+    step, ``model`` a whole identity or its name (up to ``@`` or a space), ``before`` a Unix time,
+    ``duplicates`` rows whose call another row had answered before."""
+
+    purpose: str | None = None
+    model: str | None = None
+    before: float | None = None
+    duplicates: bool = False
+
+    def where(self) -> tuple[str, dict[str, str | float]]:
+        """The conditions in SQL over ``replies``, and their parameters."""
+        terms = ["true"]
+        if self.purpose is not None:
+            terms.append("(purpose = :purpose OR substr(purpose, 1, length(:purpose) + 1) = :purpose || '/')")
+        if self.model is not None:
+            terms.append(
+                "(model = :model OR substr(model, 1, length(:model) + 1) IN (:model || ' ', :model || '@'))"
+            )
+        if self.before is not None:
+            terms.append("created < :before")
+        if self.duplicates:
+            terms.append(
+                "EXISTS (SELECT 1 FROM keys JOIN replies AS earlier ON earlier.id = keys.id "
+                f"WHERE keys.head = substr(replies.key, 1, {HEAD}) AND keys.id < replies.id "
+                "AND earlier.key = replies.key)"
+            )
+        given = {"purpose": self.purpose, "model": self.model, "before": self.before}
+        return " AND ".join(terms), {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows went (or would), and the file's bytes before and after."""
+
+    rows: int
+    before: int
+    after: int
+
+
+def stats(path: Path) -> JournalStats:
+    """What the journal at ``path`` holds, by purpose and model; reads all of it.
+
+    Raises:
+        WarehouseError: there is none, or it cannot be read.
+    """
+    with _existing(path) as connection:
+        rows = connection.execute(
+            "SELECT purpose, model, count(*), sum(prompt_tokens), sum(completion_tokens), avg(seconds), "
+            "min(created), max(created) FROM replies GROUP BY purpose, model ORDER BY purpose, model"
+        )
+        groups = tuple(
+            Group(purpose.partition("/")[0], model, purpose, *rest) for purpose, model, *rest in rows
+        )
+        (waiting,) = connection.execute(f"SELECT count(*) FROM expected WHERE NOT {_ANSWERED}").fetchone()
+        return JournalStats(groups, waiting, _size(path))
+
+
+def export(path: Path, out: Path | IO[str], chosen: Chosen = Chosen()) -> int:
+    """Write the journal's rows as JSONL, or as Parquet if ``out`` ends in ``.parquet``. How many.
+
+    A file is written aside and renamed. ``reply`` is the stored JSON: a value in JSONL, text in Parquet;
+    ``key`` is 32 hex digits, ``created`` when the reply was stored.
+
+    Raises:
+        WarehouseError: there is no journal, or it cannot be read.
+        OSError: ``out`` cannot be written.
+    """
+    with _existing(path) as connection:
+        if not isinstance(out, Path):
+            return _export_lines(connection, out, chosen)
+        aside = out.with_name(f"{out.name}.tmp-{os.getpid()}")
+        try:
+            if out.suffix == ".parquet":
+                rows = _export_parquet(connection, aside, chosen)
+            else:
+                with aside.open("w", encoding="utf-8") as f:
+                    rows = _export_lines(connection, f, chosen)
+            aside.replace(out)
+        finally:
+            aside.unlink(missing_ok=True)
+        return rows
+
+
+def prune(path: Path, chosen: Chosen, *, dry_run: bool = False) -> Pruned:
+    """Remove the rows that ``chosen`` means, and what is expected and was answered; then shrink the file,
+    which takes as much room again for a while. To be called under the warehouse's lock.
+
+    Raises:
+        ConfigError: ``chosen`` names no condition.
+        WarehouseError: there is no journal, another process writes to it, or there is no room.
+    """
+    where, values = chosen.where()
+    if where == "true":
+        raise ConfigError("prune: name what is to go: an age, a model, a purpose or duplicates")
+    with _existing(path) as connection:
+        before = _size(path)
+        _index(connection)  # duplicates are found by it
+        if dry_run:
+            (rows,) = connection.execute(f"SELECT count(*) FROM replies WHERE {where}", values).fetchone()
+            return Pruned(rows, before, before)
+        with _transaction(connection):
+            rows = connection.execute(f"DELETE FROM replies WHERE {where}", values).rowcount
+            connection.execute("DELETE FROM keys WHERE id NOT IN (SELECT id FROM replies)")
+            connection.execute(f"DELETE FROM expected WHERE {_ANSWERED}")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return Pruned(rows, before, _size(path))
+
+
+_ANSWERED = (
+    "(EXISTS (SELECT 1 FROM keys JOIN replies USING (id) "
+    f"WHERE head = substr(expected.key, 1, {HEAD}) AND replies.key = expected.key))"
+)
+_FIELDS = ("key", *COLUMNS.split(", ")[1:])
+_PARQUET = pa.schema(
+    [
+        *((name, pa.string()) for name in _FIELDS[:3]),
+        *((name, pa.int64()) for name in _FIELDS[3:5]),
+        ("seconds", pa.float64()),
+        ("created", pa.timestamp("us", tz="UTC")),
+        ("reply", pa.string()),
+    ]
+)
+
+
+def _pages(connection: sqlite3.Connection, chosen: Chosen) -> Iterator[list[tuple[Any, ...]]]:
+    """The chosen rows in order, some at a time and each time by a query of its own: a reader that stays in
+    one transaction keeps the write-ahead log of a running process from being used again."""
+    where, values = chosen.where()
+    query = f"SELECT id, {COLUMNS} FROM replies WHERE id > :last AND {where} ORDER BY id LIMIT {SLICE}"
+    last = 0
+    while rows := connection.execute(query, {**values, "last": last}).fetchall():
+        last = rows[-1][0]
+        yield [
+            (key.hex(), *middle, datetime.fromtimestamp(created, UTC), reply)
+            for _, key, *middle, created, reply in rows
+        ]
+
+
+def _export_lines(connection: sqlite3.Connection, out: IO[str], chosen: Chosen) -> int:
+    count = 0
+    for rows in _pages(connection, chosen):
+        for *fields, created, reply in rows:
+            values = (*fields, created.isoformat(), json.loads(reply))
+            out.write(json.dumps(dict(zip(_FIELDS, values, strict=True)), ensure_ascii=False) + "\n")
+        count += len(rows)
+    return count
+
+
+def _export_parquet(connection: sqlite3.Connection, out: Path, chosen: Chosen) -> int:
+    count = 0
+    with pq.ParquetWriter(out, _PARQUET, compression="zstd") as writer:
+        for rows in _pages(connection, chosen):
+            columns = [
+                pa.array(c, field.type) for c, field in zip(zip(*rows, strict=True), _PARQUET, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=_PARQUET))
+            count += len(rows)
+    return count
+
+
+@contextmanager
+def _existing(path: Path) -> Iterator[sqlite3.Connection]:
+    if not path.exists():
+        raise WarehouseError(f"{path}: no journal; `hydata run` writes one, --warehouse names another folder")
+    with closing(_connect(path)) as connection, _explained(path):
+        yield connection
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file and of its write-ahead log."""
+    log = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+# --- SQLite ------------------------------------------------------------------------------------------
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = None
+    """The journal at ``path`` in autocommit mode, made if missing, of this version.
+
+    Raises:
+        WarehouseError: no journal, damaged, of a later version, or not to be written.
+    """
+    with _explained(path):
+        connection = _open(path)
+        try:
+            _make_current(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Transactions are begun and ended by hand. The writer's connection moves to its thread.
+    connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
     try:
-        # Autocommit: transactions are begun and ended by hand. The writer's connection moves to its thread.
-        connection = sqlite3.connect(
-            path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-        )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, VERSION):
+        connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")  # an index round leaves a large one
+        connection.execute("PRAGMA secure_delete=OFF")  # on in Debian: overwrites what a migration drops
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_current(path: Path, connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    with _transaction(connection):
+        (version,) = connection.execute(
+            "PRAGMA user_version"
+        ).fetchone()  # another process may have been first
+        if version not in (0, 1, VERSION):
             raise WarehouseError(
                 f"{path}: a journal of version {version}, this hydata writes version {VERSION}; "
                 "use the hydata that wrote it, or name another journal"
             )
-        if version == 0:
-            connection.execute(TABLE)
-            connection.execute(f"PRAGMA user_version={VERSION}")
-    except (sqlite3.Error, WarehouseError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, WarehouseError):
-            raise
+        for statement in {0: SCHEMA, 1: FROM_VERSION_1, VERSION: ()}[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _index_if_long(connection: sqlite3.Connection) -> int:
+    """Bring ``keys`` up to date if many are missing. The last id it knows of."""
+    query = "SELECT upto, (SELECT ifnull(max(id), 0) FROM replies) FROM indexed"
+    upto, last = connection.execute(query).fetchone()
+    return _index(connection) if last - upto >= ROUND else int(upto)
+
+
+def _index(connection: sqlite3.Connection) -> int:
+    """Bring ``keys`` up to date: the last id. One statement, so that the thread needs the interpreter's lock
+    once."""
+    with _transaction(connection):
+        connection.execute(
+            f"INSERT INTO keys SELECT substr(key, 1, {HEAD}), id FROM replies "
+            "WHERE id > (SELECT upto FROM indexed) ORDER BY 1, 2"
+        )
+        connection.execute("UPDATE indexed SET upto = max(upto, (SELECT ifnull(max(id), 0) FROM replies))")
+        (upto,) = connection.execute("SELECT upto FROM indexed").fetchone()
+    return int(upto)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # on some errors, a full disk among them, SQLite has already undone it
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _select(
+    connection: sqlite3.Connection, query: str, values: Sequence[object]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of ``query`` for a list of values, padded so that there are few different statements."""
+    size = 1 << (len(values) - 1).bit_length()
+    padding = [values[-1]] * (size - len(values))
+    return connection.execute(_query(query, size), [*values, *padding])
+
+
+@lru_cache
+def _query(query: str, count: int) -> str:
+    return query.format(", ".join("?" * count))
+
+
+@lru_cache
+def _insert(count: int) -> str:
+    return f"INSERT INTO replies ({COLUMNS}) VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
+
+
+def _row(entry: Entry) -> Row:
+    """Raises ValueError for what SQLite would refuse, here, where the call that brought it is, and not in the
+    thread for all that are committed with it."""
+    tokens = entry.prompt_tokens, entry.completion_tokens
+    if not 0 <= min(tokens) <= max(tokens) < 2**40:
+        raise ValueError(f"journal: {tokens[0]} and {tokens[1]} are no counts of tokens")
+    for text in (entry.purpose, entry.model, entry.reply):
+        if not text.isascii():
+            text.encode()
+    return (
+        bytes.fromhex(entry.key),
+        entry.purpose,
+        entry.model,
+        *tokens,
+        entry.seconds,
+        time.time(),
+        entry.reply,
+    )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
         raise _failure(path, error) from error
-    return connection
 
 
 def _failure(path: Path, error: sqlite3.Error) -> WarehouseError:
-    code = getattr(error, "sqlite_errorcode", None)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what tells the cases of one code apart
     if code == sqlite3.SQLITE_FULL:
         return WarehouseError(
             f"{path}: the disk is full; make room and run again, what is journalled is safe"
@@ -190,8 +697,8 @@ def _failure(path: Path, error: sqlite3.Error) -> WarehouseError:
 def _resolve(batch: list[Pending], failure: WarehouseError | None) -> None:
     """Tells the waiting calls, with one wake-up a loop rather than one a reply."""
     waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for _, loop, done in batch:
-        waiting.setdefault(loop, []).append(done)
+    for _, done in batch:
+        waiting.setdefault(done.get_loop(), []).append(done)
     for loop, futures in waiting.items():
         # A loop that was closed while its replies were being written has nobody left to tell.
         if not loop.is_closed():

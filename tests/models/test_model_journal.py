@@ -203,7 +203,7 @@ def write(path, numbers):
         journal = Journal(path)
         try:
             await asyncio.gather(*(journal.add(entry(n)) for n in numbers))
-            return [journal.find(f"{n:032x}") for n in numbers]
+            return [(await journal.find(f"{n:032x}")) for n in numbers]
         finally:
             journal.close()
 
@@ -239,7 +239,7 @@ def test_a_full_disk_is_said_clearly_and_loses_nothing(tmp_path):
             await journal.add(entry(2, "y" * 100_000))
         journal._writer.execute("PRAGMA max_page_count=1000")
         await journal.add(entry(3))
-        found = [journal.find(f"{n:032x}") for n in (1, 2, 3)]
+        found = [(await journal.find(f"{n:032x}")) for n in (1, 2, 3)]
         journal.close()
         return found
 
@@ -253,7 +253,7 @@ def test_what_is_no_journal_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "future") as connection:
         connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(WarehouseError, match="version 99, this hydata writes version 1"):
+    with pytest.raises(WarehouseError, match="version 99, this hydata writes version 2"):
         Journal(tmp_path / "future")
 
 
