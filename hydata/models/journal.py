@@ -32,7 +32,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -119,7 +119,8 @@ class Entry:
 
 
 Pending = tuple[Row, "asyncio.Future[None]"]
-Asked = tuple[list[bytes], "asyncio.Future[dict[bytes, Stored]]"]
+Answer = dict[bytes, Stored]
+Asked = tuple[list[bytes], "asyncio.Future[Answer]"]
 
 
 class Journal:
@@ -134,20 +135,18 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._closed = False
+        self._fresh: asyncio.AbstractEventLoop | None = None
         self._tail: dict[bytes, int] = {}
         self._seen = self._upto = self._last = 0
         self._slice = SLICE // 4
         self._asked: deque[Asked] = deque()
         self._pending: SimpleQueue[Pending | None] = SimpleQueue()
-        self._writer = _connect(path)
-        try:
-            with _explained(path):
-                self._indexed = _index_if_long(self._writer)
-                self._reader = _open(path)
-                self._read_tail()
-        except WarehouseError:
-            self._writer.close()
-            raise
+        with ExitStack() as undo, _explained(path):
+            self._writer = undo.enter_context(closing(_connect(path)))
+            self._reader = undo.enter_context(closing(_open(path)))
+            self._indexed = _index_if_long(self._writer)
+            self._read_tail()
+            undo.pop_all()
         self._thread = threading.Thread(target=self._write, name="hydata-journal", daemon=True)
         self._thread.start()
 
@@ -159,7 +158,13 @@ class Journal:
         Raises:
             WarehouseError: the file cannot be read.
         """
-        return (await self.find_many((key,))).get(key)
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        name = bytes.fromhex(key)
+        self._refresh(loop)
+        if not self._upto and name not in self._tail:
+            return None  # a new journal: nothing to wait for
+        return (await self._ask([name], loop)).get(name)
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """What is stored of ``keys``, by key.
@@ -169,33 +174,38 @@ class Journal:
         """
         self._check_open()
         loop = asyncio.get_running_loop()
+        names = {bytes.fromhex(key): key for key in keys}
+        rest = list(names)
         found: dict[str, Stored] = {}
-        rest = list(keys)
         while rest:
-            names = {bytes.fromhex(key): key for key in rest[: self._slice]}
-            rest = rest[self._slice :]
-            answer: asyncio.Future[dict[bytes, Stored]] = loop.create_future()
-            if not self._asked:
-                loop.call_soon(self._answer, loop)
-            self._asked.append((list(names), answer))
-            found.update((names[key], row) for key, row in (await answer).items())
+            size = self._slice
+            found.update((names[name], row) for name, row in (await self._ask(rest[:size], loop)).items())
+            rest = rest[size:]
         return found
 
+    def _ask(self, names: list[bytes], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Answer]:
+        answer: asyncio.Future[Answer] = loop.create_future()
+        if not self._asked:
+            loop.call_soon(self._answer, loop)
+        self._asked.append((names, answer))
+        return answer
+
     def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look up what was asked for since the last turn of the loop, up to a slice of it."""
+        """Look up what was asked for in one turn of the loop, up to a slice of it."""
         started = time.perf_counter()
         batch: list[Asked] = []
-        keys: list[bytes] = []
-        while self._asked and len(keys) < self._slice:
+        wanted: set[bytes] = set()
+        while self._asked and len(wanted) < self._slice:
             asked = self._asked.popleft()
             batch.append(asked)
-            keys += asked[0]
+            wanted.update(asked[0])
         if self._asked:
             loop.call_soon(self._answer, loop)
         try:
             self._check_open()
+            self._refresh(loop)
             with _explained(self.path):
-                found = self._look_up(keys)
+                found = self._look_up(wanted)
         except (WarehouseError, RuntimeError) as error:
             for _, answer in batch:
                 if not answer.done():
@@ -203,25 +213,34 @@ class Journal:
             return
         for names, answer in batch:
             if not answer.done():
-                answer.set_result({name: found[name] for name in names if name in found} if found else {})
+                answer.set_result({name: found[name] for name in names if name in found})
         took = time.perf_counter() - started
         if took > PATIENCE:
             self._slice = max(1, self._slice // 2)
-        elif took < PATIENCE / 4 and len(keys) >= self._slice:
+        elif took < PATIENCE / 4 and len(wanted) >= self._slice:
             self._slice = min(SLICE, self._slice * 2)
 
-    def _look_up(self, keys: list[bytes]) -> dict[bytes, Stored]:
-        self._read_tail()
-        found: dict[bytes, Stored] = {}
+    def _look_up(self, wanted: set[bytes]) -> Answer:
+        found: Answer = {}
         if self._upto:
-            wanted = set(keys)
             for key, *row in _select(self._reader, BY_HEAD, sorted(key[:HEAD] for key in wanted)):
                 if key in wanted:
-                    found.setdefault(key, tuple(row))  # in order of ids
-        recent = [self._tail[key] for key in keys if key in self._tail and key not in found]
+                    found.setdefault(key, tuple(row))  # in the order of ids
+        recent = [self._tail[key] for key in wanted if key in self._tail and key not in found]
         if recent:
             found.update((key, tuple(row)) for key, *row in _select(self._reader, BY_ID, recent))
         return found
+
+    def _refresh(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Learn of new rows, once a turn of the loop."""
+        if self._fresh is not loop:
+            with _explained(self.path):
+                self._read_tail()
+            self._fresh = loop
+            loop.call_soon(self._grow_stale)
+
+    def _grow_stale(self) -> None:
+        self._fresh = None
 
     def _read_tail(self) -> None:
         upto = 0
