@@ -239,8 +239,8 @@ async def _wait_for_next(
     if all(server.down_since(began) for server in servers.values()):
         names = ", ".join(server.name for server in servers.values())
         raise EndpointDownError(
-            f"{failure.error}; nobody had an answer from {names} in the last "
-            f"{time.monotonic() - began:.0f} s; see to the server and run again"
+            f"{failure.error}; gave up after {attempt} attempts, and nobody had an answer from {names} in the "
+            f"last {time.monotonic() - began:.0f} s; see to the server and run again"
         ) from failure.error
     if last:
         raise TransientModelError(f"{failure.error}; gave up after {attempt} attempts") from failure.error

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hydata.errors import ConfigError
-from hydata.models import EmbeddedEndpoint, Models, Sampling, load_models
+from hydata.models import EmbeddedEndpoint, Models, Sampling, load_models, open_models
 
 GOOD = """
 [endpoints.big]
@@ -50,7 +50,7 @@ def write(tmp_path: Path):
 
 
 def opened(path: Path) -> Models:
-    return Models(load_models(path), path.parent / "journal")
+    return open_models(load_models(path), path.parent / "journal")
 
 
 def test_a_role_is_shared_by_weight_and_always_the_same_way(write):

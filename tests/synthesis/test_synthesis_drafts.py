@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from hydata.errors import ConfigError, TransientModelError
+from hydata.errors import BudgetError, ConfigError, EndpointDownError, TransientModelError, WarehouseError
 from hydata.models import ModelsConfig, open_models
 from hydata.schema import conversations_frame
 from hydata.synthesis import label, respond
 from hydata.synthesis.drafts import WINDOW, gather
+from hydata.taxonomy import Taxonomy
 
 
 def test_results_are_in_order_and_calls_are_made_when_there_is_room() -> None:
@@ -36,17 +37,30 @@ def test_results_are_in_order_and_calls_are_made_when_there_is_room() -> None:
     assert asyncio.run(gather([])) == []
 
 
-def test_the_first_error_keeps_its_type_and_stops_the_rest() -> None:
-    made, cancelled = [], []
+def test_an_unanswered_call_does_not_stop_the_others() -> None:
+    ended = []
+
+    async def call(i: int) -> int:
+        if i % 10 == 7:
+            raise TransientModelError("busy")
+        await asyncio.sleep(0)
+        ended.append(i)
+        return i
+
+    with pytest.raises(TransientModelError, match="4 of 40 calls stayed unanswered: busy"):
+        asyncio.run(gather(call(i) for i in range(40)))
+    assert len(ended) == 36
+
+
+@pytest.mark.parametrize("error", [EndpointDownError, ConfigError, BudgetError, WarehouseError])
+def test_what_concerns_all_calls_begins_no_more_and_lets_those_under_way_end(error: type) -> None:
+    made, ended = [], []
 
     async def call(i: int) -> int:
         if i == 7:
-            raise TransientModelError("busy")
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.append(i)
-            raise
+            raise error("no more")
+        await asyncio.sleep(0.05)
+        ended.append(i)
         return i
 
     def calls() -> Iterator:
@@ -54,11 +68,22 @@ def test_the_first_error_keeps_its_type_and_stops_the_rest() -> None:
             made.append(i)
             yield call(i)
 
-    with pytest.raises(TransientModelError, match="busy"):
+    with pytest.raises(error, match="no more"):
         asyncio.run(gather(calls()))
     gc.collect()  # a call that nobody awaited would warn now
-    assert len(made) <= WINDOW + 1
-    assert sorted([*cancelled, 7]) == made
+    assert 8 <= len(made) <= WINDOW + 1
+    assert ended == [i for i in made if i != 7]
+
+
+def test_a_defect_cancels_what_is_under_way_and_comes_out_as_it_is() -> None:
+    async def call(i: int) -> int:
+        if i == 3:
+            raise KeyError("a defect")
+        await asyncio.sleep(60)
+        return i
+
+    with pytest.raises(KeyError, match="a defect"):
+        asyncio.run(gather(call(i) for i in range(20)))
 
 
 def test_nothing_sampled_is_nothing_asked(run, instructions: pl.DataFrame) -> None:
@@ -80,7 +105,7 @@ def test_two_servers_of_one_model_are_not_asked_the_same(tmp_path, instructions:
 
     async def ask(settings: respond.RespondSettings):
         async with open_models(config, tmp_path / "journal.sqlite") as models:
-            context = SimpleNamespace(models=models, seed=1)
+            context = SimpleNamespace(models=models, seed=1, taxonomy=Taxonomy((), ""))
             return await respond.STAGE.run(instructions, settings, context)
 
     with pytest.raises(ConfigError, match="'east' and 'west' are the same model"):
