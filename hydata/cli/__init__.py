@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydata import resources
+from hydata.cli import journal as journal_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
@@ -49,6 +50,8 @@ A first run:
 4. `hydata status`, `hydata sql` and `hydata why` tell what became of the data.
 """,
 )
+
+app.add_typer(journal_command.app, name="journal")
 
 RecipeName = Annotated[
     str | None,

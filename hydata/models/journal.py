@@ -555,10 +555,19 @@ def _export_parquet(connection: sqlite3.Connection, out: Path, chosen: Chosen) -
     return count
 
 
-@contextmanager
-def _existing(path: Path) -> Iterator[sqlite3.Connection]:
+def check_exists(path: Path) -> None:
+    """Opening would make one.
+
+    Raises:
+        WarehouseError: there is no journal at ``path``.
+    """
     if not path.exists():
         raise WarehouseError(f"{path}: no journal; `hydata run` writes one, --warehouse names another folder")
+
+
+@contextmanager
+def _existing(path: Path) -> Iterator[sqlite3.Connection]:
+    check_exists(path)
     with closing(_connect(path)) as connection, _explained(path):
         yield connection
 

@@ -20,12 +20,14 @@ import pytest
 from pydantic import BaseModel
 from servers import ask, completion, pointing, serving
 
+from hydata import cli
 from hydata.errors import ConfigError, TerminalModelError, WarehouseError
 from hydata.models import Sampling, Standin, StandinEndpoint, one_model, open_models
 from hydata.models.journal import Chosen, Entry, Journal, export, prune, stats
 from hydata.models.protocol import request_hash
 from hydata.models.router import build_model
 from hydata.schema import Message
+from hydata.warehouse import JOURNAL, locked
 
 HERE = str(Path(__file__).parent)
 
@@ -670,6 +672,52 @@ def test_prune_removes_what_was_chosen_and_shrinks_the_file(varied):
     assert len(write(varied, range(500, 520))) == 20
     assert len(using(varied, lambda journal: journal.find_many(keys))) == 40
     assert sound(varied)
+
+
+def test_the_command_line(varied, tmp_path, monkeypatch, capsys):
+    warehouse = tmp_path / "w"
+    path = warehouse / JOURNAL
+    path.parent.mkdir(parents=True)
+    shutil.move(varied, path)
+    using(path, lambda journal: journal.add(entry(50, purpose="evil\x1b[2J/p", model="old")))
+
+    def hydata(*arguments, given=""):
+        monkeypatch.setattr(sys, "argv", ["hydata", "journal", *arguments, "-w", str(warehouse)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        return done.value.code, "".join(capsys.readouterr())
+
+    code, said = hydata("stats")
+    assert code == 0, said
+    assert "\x1b" not in said
+    assert "evil\ufffd[2J/p" in said
+    assert "replies.sqlite: 32 replies" in said
+    assert "1 requests written for an offline batch have no reply yet" in said
+
+    code, lines = hydata("export", "--purpose", "respond")
+    assert (code, lines.count("\n")) == (0, 21)
+    out = str(tmp_path / "out.parquet")
+    assert "out.parquet: 11 replies" in hydata("export", "-o", out, "-m", "big", "-p", "respond/a.en")[1]
+    assert hydata("export", "-o", "out.csv")[0] == 2
+
+    assert "would remove 1 replies" in hydata("prune", "--duplicates", "--dry-run")[1]
+    assert "no reply is meant" in hydata("prune", "--older-than", "1", "--yes")[1]
+    assert hydata("prune", "-m", "old", given="n\n")[0] == 1
+    assert journalled(path) == 32
+    assert "removed 1 replies" in hydata("prune", "-m", "old", given="y\n")[1]
+    assert "removed 10 replies" in hydata("prune", "-p", "critique", "--yes")[1]
+    assert hydata("prune", "--yes")[0] == 2
+    with locked(warehouse):
+        code, said = hydata("prune", "--duplicates", "--yes")
+        assert (code, "locked by process" in said) == (3, True)
+    assert journalled(path) == 21
+
+    warehouse = tmp_path / "nowhere"
+    for command in (("stats",), ("export",), ("prune", "--duplicates", "--yes")):
+        code, said = hydata(*command)
+        assert (code, "no journal; `hydata run` writes one" in said) == (3, True)
+    assert not warehouse.exists()
 
 
 def test_another_loop_and_a_closed_models_are_told_apart(tmp_path):
