@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hydata.models import Stats
+from hydata.models import Ledger, Stats
 from hydata.recipe import Node
 from hydata.run import Progress
 
@@ -26,7 +25,7 @@ PLAIN_SECONDS = 10.0
 class RunProgress(Progress, AbstractContextManager["RunProgress"]):
     """Reports nodes, jobs and model calls with counts, rates and the time left.
 
-    Only nodes with work are shown. ``stats`` is set once the model client is there.
+    Only nodes with work are shown.
     """
 
     def __init__(self, console: Console) -> None:
@@ -39,7 +38,7 @@ class RunProgress(Progress, AbstractContextManager["RunProgress"]):
         self._node: Node | None = None
         self._jobs = self._done = self._rows = 0
         self._began = self._told = time.monotonic()
-        self._stats = Stats()
+        self._ledger = Ledger()
         self._before = Stats()
 
     def __enter__(self) -> RunProgress:
@@ -54,12 +53,12 @@ class RunProgress(Progress, AbstractContextManager["RunProgress"]):
         if self._live:
             self._live.stop()
 
-    def node(self, node: Node, done: int, total: int, stats: Stats) -> None:
+    def node(self, node: Node, done: int, total: int, ledger: Ledger) -> None:
         self._end_node()
         self._node = node if total > done else None
         self._done, self._jobs, self._rows = 0, total - done, 0
         self._began = self._told = time.monotonic()
-        self._stats, self._before = stats, replace(stats)
+        self._ledger, self._before = ledger, ledger.total
 
     def job(self, node: Node, rows: int) -> None:
         self._done += 1
@@ -80,17 +79,18 @@ class RunProgress(Progress, AbstractContextManager["RunProgress"]):
         if self._node is None:
             return Text("")
         seconds = time.monotonic() - self._began
-        calls = self._stats.calls - self._before.calls
-        ended = self._stats.ended - self._before.ended
-        tokens = self._stats.completion_tokens - self._before.completion_tokens
+        stats = self._ledger.total
+        calls = stats.calls - self._before.calls
+        ended = stats.ended - self._before.ended
+        tokens = stats.completion_tokens - self._before.completion_tokens
         parts = [f"{self._node.id:<24}", f"{seconds:6.1f} s", f"{self._done}/{self._jobs} jobs"]
         if calls:
-            cached = self._stats.cached - self._before.cached
+            cached = stats.cached - self._before.cached
             parts.append(f"{ended}/{calls} calls" + (f" ({cached} from the journal)" if cached else ""))
             parts.append(f"{tokens / max(seconds, 1e-9):.0f} tokens/s")
-            if retries := self._stats.retries - self._before.retries:
+            if retries := stats.retries - self._before.retries:
                 parts.append(f"{retries} retries")
-            if cost := self._stats.cost - self._before.cost:
+            if cost := stats.cost - self._before.cost:
                 parts.append(f"cost {cost:.4g}")
         if final:
             parts.append(f"{self._rows:,} rows")

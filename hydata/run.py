@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hydata.errors import BudgetError, ConfigError, EndpointDownError
-from hydata.models import Stats
+from hydata.models import Ledger
 from hydata.recipe import Node, Recipe, plan
 from hydata.session import Job, Result, Session, open_session
 from hydata.stage import MapStage
@@ -41,8 +41,8 @@ async def _tick(progress: Progress) -> None:
 class Progress:
     """What ``run_recipe`` tells of its progress; this one is silent."""
 
-    def node(self, node: Node, done: int, total: int, stats: Stats) -> None:
-        """A node starts, with ``done`` of its ``total`` results there already; ``stats`` counts on."""
+    def node(self, node: Node, done: int, total: int, ledger: Ledger) -> None:
+        """A node starts, with ``done`` of its ``total`` results there already; ``ledger`` counts on."""
 
     def job(self, node: Node, rows: int) -> None:
         """A job of the node ended with this many rows."""
@@ -92,7 +92,7 @@ async def run_recipe(
 
         for node in session.nodes:
             work = session.pending(node)
-            progress.node(node, len(work.done), len(work.done) + len(work.jobs), session.stats)
+            progress.node(node, len(work.done), len(work.done) + len(work.jobs), session.ledger)
             ticker = asyncio.create_task(_tick(progress))
             try:
                 results = await asyncio.gather(*map(one, work.jobs), return_exceptions=True)

@@ -160,15 +160,23 @@ MAX_DETAIL = 500
 """Characters of a reject's ``detail`` that are kept: enough to see the cause, not to store the text."""
 
 
-def hash128(*parts: str | int | None) -> str:
+def hash128(*parts: str | bytes | int | None) -> str:
     """128-bit BLAKE2b of the parts as 32 hex digits; each part is framed by its length, so that
-    ``("ab", "c")`` and ``("a", "bc")`` differ. Lone surrogates are hashed as they stand."""
-    digest = hashlib.blake2b(digest_size=16)
+    ``("ab", "c")`` and ``("a", "bc")`` differ. Bytes count as the text they are the UTF-8 of; lone
+    surrogates are hashed as they stand."""
+    return hashlib.blake2b(framed(*parts), digest_size=16).hexdigest()
+
+
+def framed(*parts: str | bytes | int | None) -> bytes:
+    """What ``hash128`` hashes; framings of some parts and of further ones can be put together."""
+    made: list[bytes] = []
     for part in parts:
-        data = b"\x00" if part is None else str(part).encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
+        if part is None:
+            data = b"\x00"
+        else:
+            data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
+        made += (len(data).to_bytes(8, "little"), data)
+    return b"".join(made)
 
 
 def canonical_json(value: object) -> str:

@@ -5,7 +5,7 @@ protocol   what is said on the wire, the key of a call    journal    every reply
 transport  one server: pool, attempts, retries            limiter    how many requests a server gets at once
 usage      what calls took, and the budget                client     ``Models``: all of it together
 embedded   llama.cpp's server in this process             vllm       vLLM servers that hydata keeps running
-standin    a deterministic model for tests
+standin    a deterministic model for tests           loop       the event loop they run in
 """
 
 from hydata.models.client import Models, open_models
@@ -19,6 +19,7 @@ from hydata.models.config import (
     load_models,
     one_model,
 )
+from hydata.models.loop import run
 from hydata.models.protocol import Call, Model, Reply
 from hydata.models.standin import Standin
 from hydata.models.usage import Budget, Ledger, Stats
@@ -41,4 +42,5 @@ __all__ = [
     "load_models",
     "one_model",
     "open_models",
+    "run",
 ]

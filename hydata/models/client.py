@@ -35,12 +35,16 @@ from hydata.models.config import (
 from hydata.models.journal import Entry, Journal
 from hydata.models.protocol import (
     Call,
+    Form,
     Model,
     Reply,
+    Request,
     check,
     decode_reply,
     encode_reply,
+    prepare,
     request_hashes,
+    written,
 )
 from hydata.models.standin import Standin
 from hydata.models.transport import Servers, Transport, send
@@ -66,7 +70,7 @@ class Models:
         self.ledger = Ledger(budget)
         self._journal_path = journal
         self._models: dict[str, Model] = {}
-        self._drawn: dict[tuple[str, Sampling], Sampling] = {}
+        self._forms: dict[tuple[str, type[BaseModel] | None], tuple[Sampling, Form]] = {}
         self._journal: Journal | None = None
         self._transports: dict[str, asyncio.Task[Transport]] = {}
         self._servers: dict[tuple[str, ...], Servers] = {}
@@ -159,7 +163,8 @@ class Models:
             ConfigError: the endpoint answers no call at all (wrong key, address, model name).
             WarehouseError: the journal cannot be written.
         """
-        return check(await self._complete(model, self._really(model, call)))
+        form = self._form(model, call.sampling, None)
+        return check(await self._one(self._request(model, call, form, 1)))
 
     async def samples(self, model: Model, call: Call, count: int) -> list[Reply | TerminalModelError]:
         """``count`` replies to the same call, from its ``sample_index`` on, each journalled by itself: what
@@ -168,26 +173,26 @@ class Models:
         Raises:
             As ``complete``, but what never will have a reply stands in its place.
         """
-        call = self._really(model, call)
-        keys = dict(enumerate(request_hashes(model, call, count), call.sample_index))
+        request = self._request(model, call, self._form(model, call.sampling, None), count)
         if not model.several:
-            outcomes = await _together([self._one(model, call, i, key) for i, key in keys.items()])
-            return [_usable(outcome) for outcome in outcomes]
+            alone = [self._one_or_none(request.only([i])) for i in request.keys]
+            return [_usable(outcome) for outcome in await _together(alone)]
+        keys, counters = request.keys, request.counters
         found = await self.journal.find_many(list(keys.values()))
         made: dict[int, Reply | TerminalModelError] = {
-            i: decode_reply(model, call, key, found[key]) for i, key in keys.items() if key in found
+            i: decode_reply(model, request.form.sampling, key, found[key])
+            for i, key in keys.items()
+            if key in found
         }
-        counters = self.ledger.of(call.purpose, model.identity)
         missing = [i for i in keys if i not in made]
         elsewhere = [i for i in missing if keys[i] in self._landings]  # equal calls are under way
-        for counter in counters:
-            counter.calls += count - len(elsewhere)
-            counter.cached += len(made)
-            counter.ended += len(made)
+        counters.calls += count - len(elsewhere)
+        counters.cached += len(made)
+        counters.ended += len(made)
         for run in _runs([i for i in missing if i not in elsewhere]):
-            made |= await self._several(model, call, {i: keys[i] for i in run}, counters)
+            made |= await self._several(request.only(run))
         for i in elsewhere:
-            made[i] = await self._one(model, call, i, keys[i])
+            made[i] = await self._one_or_none(request.only([i]))
         return [_usable(made[i]) for i in keys]
 
     async def structured(self, model: Model, call: Call, schema: type[T]) -> tuple[T, Reply]:
@@ -197,29 +202,30 @@ class Models:
             As ``complete``; TerminalModelError ``truncated`` if even the widest room did not do,
             ``unparseable`` if a second draw was no better.
         """
-        call = replace(self._really(model, call), schema=schema)
-        last = call.sampling.max_tokens * ROOM
-        for draw in (call, _redraw(call)):
-            if draw is not call:
-                self._count_repair(model, call)
-            while True:
-                reply = await self._complete(model, draw)
-                cut = reply.finish_reason == "length"
-                try:
-                    if not cut or reply.text.strip():  # else all of the room went into reasoning
-                        return schema.model_validate_json(_unfenced(check(reply).text)), reply
-                except ValidationError as error:
-                    problem = _first(error)
-                if not cut:
-                    break
-                room = draw.sampling.max_tokens * 2
-                if room > last:
+        form = self._form(model, call.sampling, schema)
+        sampling = form.sampling
+        most = sampling.max_tokens * ROOM
+        counters = self.ledger.of(call.purpose, model.identity)
+        while True:
+            reply = await self._one(self._request(model, call, form, 1))
+            cut = reply.finish_reason == "length"
+            try:
+                if not cut or reply.text.strip():  # else all of the room went into reasoning
+                    return schema.model_validate_json(_unfenced(check(reply).text)), reply
+            except ValidationError as error:
+                problem = _first(error)
+            if cut:
+                sampling = sampling.model_copy(update={"max_tokens": sampling.max_tokens * 2})
+                if sampling.max_tokens > most:
                     raise TerminalModelError(
-                        "truncated", f"no end of the JSON within {last} tokens: {reply.text}"
+                        "truncated", f"no end of the JSON within {most} tokens: {reply.text}"
                     )
-                self._count_repair(model, call)
-                draw = _with(draw, max_tokens=room)
-        raise TerminalModelError("unparseable", f"{problem}: {reply.text}")
+            elif sampling.seed == call.sampling.seed:
+                sampling = _redrawn(sampling)
+            else:
+                raise TerminalModelError("unparseable", f"{problem}: {reply.text}")
+            counters.repairs += 1
+            form = prepare(model, sampling, schema)
 
     async def transport(self, name: str) -> Transport:
         """The endpoint ``name``, started by the first call that needs it.
@@ -234,77 +240,70 @@ class Models:
 
     # --- one call ------------------------------------------------------------------------------------------
 
-    def _really(self, model: Model, call: Call) -> Call:
-        """The call with the sampling that is really sent."""
-        at = model.name, call.sampling
-        drawn = self._drawn.get(at)
-        if drawn is None:
-            drawn = self._drawn[at] = model.sampling(call.sampling)
-        return call if drawn is call.sampling else replace(call, sampling=drawn)
+    def _form(self, model: Model, wanted: Sampling, schema: type[BaseModel] | None) -> Form:
+        """What calls that ask for ``wanted`` have in common. A stage gives one sampling object to all its
+        calls, so the last one is remembered."""
+        known, form = self._forms.get((model.name, schema), (None, None))
+        if form is None or known is not wanted:
+            form = prepare(model, model.sampling(wanted), schema)
+            self._forms[model.name, schema] = wanted, form
+        return form
 
-    async def _complete(self, model: Model, call: Call) -> Reply:
-        (key,) = request_hashes(model, call, 1)
-        outcome = await self._one(model, call, call.sample_index, key)
-        if isinstance(outcome, TerminalModelError):
-            raise outcome
-        return outcome
-
-    async def _one(self, model: Model, call: Call, index: int, key: str) -> Reply | TerminalModelError:
-        """One sample: from the journal, from an equal call under way, or sent."""
+    def _request(self, model: Model, call: Call, form: Form, count: int) -> Request:
+        messages = written(call)
+        keys = request_hashes(form, messages, range(call.sample_index, call.sample_index + count))
         counters = self.ledger.of(call.purpose, model.identity)
-        for counter in counters:
-            counter.calls += 1
+        return Request(model, form, messages, keys, call.purpose, counters)
+
+    async def _one(self, request: Request) -> Reply:
+        """One sample: from the journal, from an equal call under way, or sent."""
+        ((index, key),) = request.keys.items()
+        counters = request.counters
+        counters.calls += 1
         try:
             stored = await self.journal.find(key)
             if stored is not None:
-                for counter in counters:
-                    counter.cached += 1
-                return decode_reply(model, call, key, stored)
+                counters.cached += 1
+                return decode_reply(request.model, request.form.sampling, key, stored)
             while key in self._landings:
                 outcome = await asyncio.shield(self._landings[key])
-                if isinstance(outcome, TerminalModelError):
-                    return outcome
                 if isinstance(outcome, HydataError):
                     raise outcome
                 if outcome is not None:
-                    for counter in counters:
-                        counter.cached += 1
+                    counters.cached += 1
                     return replace(outcome, cached=True)
-            try:
-                return (await self._fetch(model, call, {index: key}, counters))[index]
-            except TerminalModelError as error:
-                return error
+            return (await self._fetch(request))[index]
         finally:
-            for counter in counters:
-                counter.ended += 1
+            counters.ended += 1
 
-    async def _several(
-        self, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
-    ) -> dict[int, Reply | TerminalModelError]:
+    async def _one_or_none(self, request: Request) -> Reply | TerminalModelError:
+        try:
+            return await self._one(request)
+        except TerminalModelError as error:
+            return error
+
+    async def _several(self, request: Request) -> dict[int, Reply | TerminalModelError]:
         """Consecutive samples by as few requests as the server allows."""
         made: dict[int, Reply | TerminalModelError] = {}
         try:
-            while missing := {i: key for i, key in keys.items() if i not in made}:
-                made |= await self._fetch(model, call, missing, counters)
+            while missing := [i for i in request.keys if i not in made]:
+                made |= await self._fetch(request.only(missing))
         except TerminalModelError as error:
             made |= dict.fromkeys(missing, error)
         finally:
-            for counter in counters:
-                counter.ended += len(keys)
+            request.counters.ended += len(request.keys)
         return made
 
-    async def _fetch(
-        self, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
-    ) -> dict[int, Reply]:
+    async def _fetch(self, request: Request) -> dict[int, Reply]:
         """Send for these samples, journal what comes, and let equal calls have it too."""
-        landings: dict[str, Landing] = {}
-        for key in keys.values():
-            landings[key] = self._landings[key] = asyncio.get_running_loop().create_future()
-        outcomes: dict[str, Reply | HydataError | None] = {}
+        create_future = asyncio.get_running_loop().create_future
+        landings: dict[str, Landing] = {key: create_future() for key in request.keys.values()}
+        self._landings |= landings
+        outcomes: Mapping[str, Reply | HydataError] = {}
         try:
-            replies = await self._send(model, call, keys, counters)
+            replies = await self._send(request)
             outcomes = {reply.request_hash: reply for reply in replies}
-            return dict(zip(keys, replies, strict=False))
+            return dict(zip(request.keys, replies, strict=False))
         except HydataError as error:
             outcomes = dict.fromkeys(landings, error)
             raise
@@ -312,43 +311,41 @@ class Models:
             for key, landing in landings.items():
                 if self._landings.get(key) is landing:
                     del self._landings[key]
-                if not landing.done():
-                    landing.set_result(outcomes.get(key))
+                landing.set_result(outcomes.get(key))
 
-    async def _send(
-        self, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
-    ) -> list[Reply]:
+    async def _send(self, request: Request) -> list[Reply]:
+        model, counters = request.model, request.counters
         servers = self._servers.get(model.entry.endpoint)
         if servers is None:
             started = await asyncio.gather(*map(self.transport, model.entry.endpoint))
             servers = self._servers[model.entry.endpoint] = {t.limiter: t for t in started}
-        most = call.sampling.max_tokens * len(keys)
+        most = request.form.sampling.max_tokens * len(request.keys)
         self.ledger.check(most, model.price.of(0, most))
         self.ledger.under_way += 1
         try:
-            replies, transport = await send(servers, model, call, keys, counters)
+            replies, transport = await send(servers, request)
         except TerminalModelError as error:
-            for counter in counters:
-                counter.refused += len(keys)
+            counters.refused += len(request.keys)
             for server in servers.values():
                 server.judge(error)
             raise
         finally:
             self.ledger.under_way -= 1
-        price = transport.settings.price
-        prompt, completion = replies[0].prompt_tokens, sum(reply.completion_tokens for reply in replies)
-        for counter in counters:
-            counter.replies += len(replies)
-            counter.prompt_tokens += prompt
-            counter.completion_tokens += completion
-            counter.cost += price.of(prompt, completion)
-            counter.seconds += replies[0].seconds
-            counter.latencies[bucket(replies[0].seconds)] += 1
+        first = replies[0]
+        completion = first.completion_tokens
+        for reply in replies[1:]:
+            completion += reply.completion_tokens
+        counters.replies += len(replies)
+        counters.prompt_tokens += first.prompt_tokens
+        counters.completion_tokens += completion
+        counters.cost += transport.settings.price.of(first.prompt_tokens, completion)
+        counters.seconds += first.seconds
+        counters.latencies[bucket(first.seconds)] += 1
         for reply in replies:
             await self.journal.add(
                 Entry(
                     key=reply.request_hash,
-                    purpose=call.purpose,
+                    purpose=request.purpose,
                     model=model.identity,
                     reply=encode_reply(reply),
                     prompt_tokens=reply.prompt_tokens,
@@ -359,10 +356,6 @@ class Models:
         useless = [u for u in map(_usable, replies) if isinstance(u, TerminalModelError)]
         transport.judge(useless[0] if len(useless) == len(replies) else None)
         return replies
-
-    def _count_repair(self, model: Model, call: Call) -> None:
-        for counter in self.ledger.of(call.purpose, model.identity):
-            counter.repairs += 1
 
     # --- servers -------------------------------------------------------------------------------------------
 
@@ -430,14 +423,10 @@ def _runs(indices: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def _with(call: Call, **changes: float) -> Call:
-    return replace(call, sampling=call.sampling.model_copy(update=changes))
-
-
-def _redraw(call: Call) -> Call:
-    sampling = call.sampling
+def _redrawn(sampling: Sampling) -> Sampling:
     seed = (sampling.seed + REPAIR_SEED) % 2**31
-    return _with(call, seed=seed, temperature=max(sampling.temperature, REPAIR_TEMPERATURE))
+    temperature = max(sampling.temperature, REPAIR_TEMPERATURE)
+    return sampling.model_copy(update={"seed": seed, "temperature": temperature})
 
 
 def _unfenced(text: str) -> str:

@@ -212,7 +212,7 @@ class ModelEntry(Settings):
     def override(self, sampling: Sampling) -> Sampling:
         """``sampling`` with this entry's own values in place of it."""
         own = self.model_dump(include={"temperature", "top_p", "max_tokens"}, exclude_none=True)
-        return sampling.model_copy(update=own)
+        return sampling.model_copy(update=own) if own else sampling
 
 
 Weights = Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]

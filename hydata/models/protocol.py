@@ -8,10 +8,11 @@ parameter, the schema and the sample's index. A ``Reply`` is what a model answer
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,8 @@ from pydantic import BaseModel
 
 from hydata.errors import ConfigError, ModelError, TerminalModelError, TransientModelError
 from hydata.models.config import ModelEntry, Price, Sampling
-from hydata.schema import Message, canonical_json, hash128
+from hydata.models.usage import Stats
+from hydata.schema import Message, canonical_json, framed
 
 __all__ = ["Call", "Model", "Reply"]
 
@@ -79,21 +81,79 @@ class Reply:
     cached: bool
 
 
-def request_hash(model: Model, call: Call) -> str:
-    """The journal's key of ``call`` on ``model``: 32 hex digits."""
-    return request_hashes(model, call, 1)[0]
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What all calls with one model, sampling and schema have in common, prepared once: ``sampling`` is what
+    is really sent, the rest are the parts of bodies and keys around the messages, as bytes."""
+
+    sampling: Sampling
+    schema: str | None
+    body_head: bytes
+    body_tail: bytes
+    key_head: bytes
+    key_tail: bytes
 
 
-def request_hashes(model: Model, call: Call, count: int) -> list[str]:
-    """The keys of ``count`` samples of ``call``, from its own ``sample_index`` on."""
-    sampling = call.sampling
-    messages = canonical_json([_wire_message(m) for m in call.messages])
-    schema = None if call.schema is None else schema_json(call.schema)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Samples of one call to ask a model for: ``keys`` maps their indices to the journal's keys, ``messages``
+    are as ``written``."""
+
+    model: Model
+    form: Form
+    messages: bytes
+    keys: Mapping[int, str]
+    purpose: str
+    counters: Stats
+
+    def only(self, indices: Iterable[int]) -> Request:
+        """The same for some of the samples."""
+        return replace(self, keys={index: self.keys[index] for index in indices})
+
+
+def prepare(model: Model, sampling: Sampling, schema: type[BaseModel] | None) -> Form:
+    """The form of calls."""
+    rest: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_tokens,
+    }
+    if schema is not None and model.json_schema:
+        # Without "strict": OpenAI's strict mode refuses schemas with defaults; vLLM and llama.cpp
+        # constrain the decoding either way, and every reply is validated here.
+        rest["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": schema.__name__, "schema": json.loads(schema_json(schema))},
+        }
     drawn = (repr(sampling.temperature), repr(sampling.top_p), sampling.max_tokens, sampling.seed)
-    return [
-        hash128("request 1", model.identity, messages, *drawn, index, schema)
-        for index in range(call.sample_index, call.sample_index + count)
-    ]
+    return Form(
+        sampling=sampling,
+        schema=None if schema is None else schema_json(schema),
+        body_head=b'{"model":' + json.dumps(model.served).encode() + b',"messages":',
+        body_tail=b"," + json.dumps(rest).encode()[1:-1] + b',"seed":',
+        key_head=framed("request 1", model.identity),
+        key_tail=framed(*drawn),
+    )
+
+
+def written(call: Call) -> bytes:
+    """The messages of a call as canonical JSON: those of its key, and of its request."""
+    messages = [_wire_message(m) for m in call.messages]
+    try:
+        return orjson.dumps(
+            messages, option=orjson.OPT_SORT_KEYS
+        )  # as `canonical_json`, at a tenth of the time
+    except TypeError:  # lone surrogates
+        return json.dumps(messages, sort_keys=True, separators=(",", ":")).encode()
+
+
+def request_hashes(form: Form, messages: bytes, indices: Iterable[int]) -> dict[int, str]:
+    """The journal's keys of samples of a call, 32 hex digits each; ``messages`` is what ``written`` gave."""
+    head = form.key_head + framed(messages) + form.key_tail
+    return {
+        index: hashlib.blake2b(head + framed(index, form.schema), digest_size=16).hexdigest()
+        for index in indices
+    }
 
 
 @lru_cache(maxsize=256)
@@ -102,33 +162,16 @@ def schema_json(schema: type[BaseModel]) -> str:
     return canonical_json(schema.model_json_schema())
 
 
-def request_body(model: Model, call: Call, first: int, count: int) -> bytes:
-    """The body of ``POST /chat/completions`` for ``count`` samples from index ``first`` on.
+def request_body(request: Request) -> bytes:
+    """The body of ``POST /chat/completions``.
 
     The seed is that of the first sample. vLLM adds 0, 1, 2 ... to it for the choices of one request, so that
     a sample is the same however it was asked for.
     """
-    body: dict[str, Any] = {
-        "model": model.served,
-        "messages": [_wire_message(m) for m in call.messages],
-        "temperature": call.sampling.temperature,
-        "top_p": call.sampling.top_p,
-        "max_tokens": call.sampling.max_tokens,
-        "seed": call.sampling.seed + first,
-    }
-    if count > 1:
-        body["n"] = count
-    if call.schema is not None and model.json_schema:
-        # Without "strict": OpenAI's strict mode refuses schemas with defaults; vLLM and llama.cpp
-        # constrain the decoding either way, and every reply is validated here.
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": call.schema.__name__, "schema": json.loads(schema_json(call.schema))},
-        }
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # lone surrogates, or an integer beyond 64 bits, which JSON itself allows
-        return json.dumps(body).encode()
+    form, count = request.form, len(request.keys)
+    end = b"}" if count == 1 else b',"n":%d}' % count
+    seed = b"%d" % (form.sampling.seed + min(request.keys))
+    return b"".join((form.body_head, request.messages, form.body_tail, seed, end))
 
 
 def _wire_message(message: Message) -> dict[str, Any]:
@@ -144,11 +187,9 @@ def _wire_message(message: Message) -> dict[str, Any]:
     return wire
 
 
-def read_replies(
-    model: Model, call: Call, keys: Mapping[int, str], data: bytes, seconds: float
-) -> list[Reply]:
-    """The server's body of a 200 as replies to the samples ``keys`` (sample index -> key), in their order;
-    fewer if the server gave fewer.
+def read_replies(request: Request, data: bytes, seconds: float) -> list[Reply]:
+    """The server's body of a 200 as replies to the samples of ``request``, in their order; fewer if the
+    server gave fewer.
 
     The tokens of the prompt are counted to the first; those of the completion, which a server tells in
     one sum, are shared out evenly.
@@ -156,6 +197,7 @@ def read_replies(
     Raises:
         TransientModelError: it is not a chat completion (a proxy's page, a body cut off).
     """
+    keys = request.keys
     try:
         body = _loads(data)
         choices = sorted(body["choices"], key=lambda choice: choice.get("index") or 0)[: len(keys)]
@@ -165,16 +207,16 @@ def read_replies(
         if not contents:
             raise KeyError("choices")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TransientModelError(f"{model.name}: not a chat completion: {_excerpt(data)}") from error
+        raise TransientModelError(f"{request.model.name}: not a chat completion: {_excerpt(data)}") from error
     share, rest = divmod(completion, len(contents))
     return [
         Reply(
             text=text,
             reasoning=thought,
             finish_reason=finish,
-            model=model.identity,
+            model=request.model.identity,
             request_hash=key,
-            sampling=call.sampling,
+            sampling=request.form.sampling,
             prompt_tokens=prompt if place == 0 else 0,
             completion_tokens=share + (place < rest),
             seconds=seconds,
@@ -223,10 +265,10 @@ def encode_reply(reply: Reply) -> str:
     return orjson.dumps([reply.text, reply.reasoning, reply.finish_reason]).decode()
 
 
-def decode_reply(model: Model, call: Call, key: str, stored: tuple[str, int, int, float]) -> Reply:
-    """The reply to ``call`` from its journal row (reply, prompt tokens, completion tokens, seconds)."""
+def decode_reply(model: Model, sampling: Sampling, key: str, stored: tuple[str, int, int, float]) -> Reply:
+    """A reply from its journal row (reply, prompt tokens, completion tokens, seconds)."""
     text, reasoning, finish_reason = orjson.loads(stored[0])
-    return Reply(text, reasoning, finish_reason, model.identity, key, call.sampling, *stored[1:], cached=True)
+    return Reply(text, reasoning, finish_reason, model.identity, key, sampling, *stored[1:], cached=True)
 
 
 def _split_thought(text: str) -> tuple[str | None, str]:

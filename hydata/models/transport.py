@@ -35,8 +35,7 @@ from hydata.errors import (
 )
 from hydata.models.config import Endpoint
 from hydata.models.limiter import Limiter, take
-from hydata.models.protocol import Call, Model, Reply, read_failure, read_replies, request_body
-from hydata.models.usage import Stats
+from hydata.models.protocol import Model, Reply, Request, read_failure, read_replies, request_body
 
 MAX_WAIT = 30.0
 MAX_RETRY_AFTER = 300.0
@@ -191,11 +190,9 @@ Servers = Mapping[Limiter, Transport]
 """The servers of one model, by their limiters."""
 
 
-async def send(
-    servers: Servers, model: Model, call: Call, keys: Mapping[int, str], counters: tuple[Stats, ...]
-) -> tuple[list[Reply], Transport]:
-    """The replies to the samples of ``call`` named by ``keys`` (sample index -> key; consecutive), in their
-    order, and who gave them. A server that gives fewer samples than asked gives the first ones.
+async def send(servers: Servers, request: Request) -> tuple[list[Reply], Transport]:
+    """The replies to the samples of ``request``, in their order, and who gave them. A server that gives fewer
+    samples than asked gives the first ones.
 
     Raises:
         TransientModelError: every attempt failed in a way that may pass.
@@ -203,13 +200,14 @@ async def send(
         TerminalModelError: the server will never answer this call.
         ConfigError: the server will never answer any call (wrong key, address or model name).
     """
-    data = request_body(model, call, min(keys), len(keys))
+    data = request_body(request)
+    ask = _ask if next(iter(servers.values())).settings.hedge is None else _ask_hedged
     began = time.monotonic()
     for attempt in itertools.count(1):
-        outcome, transport = await _ask_hedged(servers, model, data, counters)
+        outcome, transport = await ask(servers, request, data)
         if isinstance(outcome, Answer):
             try:
-                replies = read_replies(model, call, keys, outcome.body, outcome.seconds)
+                replies = read_replies(request, outcome.body, outcome.seconds)
             except TransientModelError as error:
                 outcome = Failure(error)
             else:
@@ -219,8 +217,7 @@ async def send(
             raise outcome.error
         transport.failed()
         await _wait_for_next(servers, transport, outcome, attempt, began)
-        for counter in counters:
-            counter.retries += 1
+        request.counters.retries += 1
     raise AssertionError("unreachable")
 
 
@@ -239,25 +236,21 @@ async def _wait_for_next(
     if all(server.down_since(began) for server in servers.values()):
         names = ", ".join(server.name for server in servers.values())
         raise EndpointDownError(
-            f"{failure.error}; gave up after {attempt} attempts, and nobody had an answer from {names} in the "
-            f"last {time.monotonic() - began:.0f} s; see to the server and run again"
+            f"{failure.error}; gave up after {attempt} attempts, and nobody had an answer from {names} "
+            f"in the last {time.monotonic() - began:.0f} s; see to the server and run again"
         ) from failure.error
     if last:
         raise TransientModelError(f"{failure.error}; gave up after {attempt} attempts") from failure.error
 
 
-async def _ask_hedged(
-    servers: Servers, model: Model, data: bytes, counters: tuple[Stats, ...]
-) -> tuple[Answer | Failure, Transport]:
-    """``_ask``, and once more beside it where the endpoint's ``hedge`` says so; the first answer counts."""
+async def _ask_hedged(servers: Servers, request: Request, data: bytes) -> tuple[Answer | Failure, Transport]:
+    """``_ask``, and once more beside it after the ``hedge`` of the first server; the first answer counts."""
     hedge = next(iter(servers.values())).settings.hedge
-    if hedge is None:
-        return await _ask(servers, model, data, counters)
-    pending = {asyncio.create_task(_ask(servers, model, data, counters))}
+    pending = {asyncio.create_task(_ask(servers, request, data))}
     try:
         done, pending = await asyncio.wait(pending, timeout=hedge)
         if not done:
-            pending.add(asyncio.create_task(_ask(servers, model, data, counters)))
+            pending.add(asyncio.create_task(_ask(servers, request, data)))
         while not done or (pending and not any(isinstance(task.result()[0], Answer) for task in done)):
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         return min((task.result() for task in done), key=lambda result: isinstance(result[0], Failure))
@@ -266,19 +259,16 @@ async def _ask_hedged(
             task.cancel()
 
 
-async def _ask(
-    servers: Servers, model: Model, data: bytes, counters: tuple[Stats, ...]
-) -> tuple[Answer | Failure, Transport]:
+async def _ask(servers: Servers, request: Request, data: bytes) -> tuple[Answer | Failure, Transport]:
     """One attempt, at the server of the model that is least busy."""
     awake = servers if len(servers) == 1 else [limiter for limiter in servers if not servers[limiter].resting]
     limiter = await take(tuple(awake or servers))
     transport = servers[limiter]
     try:
         await transport.ready()
-        for counter in counters:
-            counter.sent += 1
+        request.counters.sent += 1
         sent_in = limiter.round
-        outcome = await transport.attempt(model, data)
+        outcome = await transport.attempt(request.model, data)
         limiter.note(sent_in, overloaded=isinstance(outcome, Failure) and outcome.overloaded)
         return outcome, transport
     finally:

@@ -64,20 +64,28 @@ class Budget(Settings):
 
 @dataclass
 class Ledger:
-    """The counters of one run: ``total``, and one set for each (purpose, model identity)."""
+    """The counters of one run, a set for each (purpose, model identity). ``under_way``: requests that are
+    sent and not yet answered; they will use tokens as well."""
 
     budget: Budget = field(default_factory=Budget)
-    total: Stats = field(default_factory=Stats)
     groups: dict[tuple[str, str], Stats] = field(default_factory=dict)
     under_way: int = 0
-    """Requests that are sent and not yet answered: they will use tokens as well."""
 
-    def of(self, purpose: str, model: str) -> tuple[Stats, Stats]:
-        """The counters that an event of such a call adds to."""
+    @property
+    def total(self) -> Stats:
+        """The sum of all counters, as they stand now."""
+        total = Stats()
+        for group in self.groups.values():
+            for name, value in vars(group).items():
+                setattr(total, name, getattr(total, name) + value)
+        return total
+
+    def of(self, purpose: str, model: str) -> Stats:
+        """The counters of such calls."""
         group = self.groups.get((purpose, model))
         if group is None:
             group = self.groups[purpose, model] = Stats()
-        return self.total, group
+        return group
 
     def check(self, expected_tokens: int, expected_cost: float) -> None:
         """Check that one more request may be sent; ``expected`` is what it may use at the most. Requests

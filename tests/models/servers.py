@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from hydata.models import Call, ModelsConfig, OpenAIEndpoint, Sampling, one_model
+from hydata.models import Call, Model, ModelsConfig, OpenAIEndpoint, Sampling, one_model
+from hydata.models.protocol import prepare, request_hashes, written
 from hydata.schema import Message
 
 
@@ -69,6 +70,12 @@ async def serving(*answers: object):
 def pointing(url: str, **settings: object) -> ModelsConfig:
     settings = {"backoff": 0.01, "attempts": 3, "timeout": 5, **settings}
     return one_model(OpenAIEndpoint(engine="openai", url=url, **settings), "tiny")
+
+
+def request_hash(model: Model, call: Call) -> str:
+    """The journal's key of a call as it is, the model's overrides aside."""
+    form = prepare(model, call.sampling, call.schema)
+    return request_hashes(form, written(call), [call.sample_index])[call.sample_index]
 
 
 def ask(text: str = "What is a lake?", **changes: object) -> Call:
