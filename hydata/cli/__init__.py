@@ -22,6 +22,7 @@ from rich.text import Text
 
 from hydata import resources
 from hydata.cli import journal as journal_command
+from hydata.cli import models as models_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
@@ -52,6 +53,7 @@ A first run:
 )
 
 app.add_typer(journal_command.app, name="journal")
+app.add_typer(models_command.app, name="models")
 
 RecipeName = Annotated[
     str | None,

@@ -316,9 +316,10 @@ async def _until_lost(life: Life, server: Server) -> str:
 
 
 @asynccontextmanager
-async def _http(seconds: float) -> AsyncIterator[Client]:
+async def _http(seconds: float, local: bool = True) -> AsyncIterator[Client]:
     """A client for a request or two: what it is to find out is whether one can connect."""
-    client = ClientBuilder().no_proxy().follow_redirects(False).timeout(timedelta(seconds=seconds)).build()
+    builder = ClientBuilder().follow_redirects(False).timeout(timedelta(seconds=seconds))
+    client = (builder.no_proxy() if local else builder).build()
     try:
         yield client
     finally:
@@ -361,10 +362,10 @@ async def _found(server: Server, endpoint: VllmEndpoint) -> bool:
     return await _healthy(server, CHECK)
 
 
-async def served_models(url: str, api_key: str | None) -> list[tuple[str, int | None]]:
-    """What an OpenAI-compatible server says it serves: names, and the tokens a request may have where it says
-    so. Empty if it does not answer that question."""
-    async with _http(30) as http:
+async def served_models(url: str, api_key: str | None, local: bool) -> list[tuple[str, int | None]]:
+    """What an OpenAI-compatible server says it serves: names, and the tokens a request may have where it
+    says so. Empty if it does not answer that question. One that is not ``local`` may be behind a proxy."""
+    async with _http(30, local) as http:
         return await _models(http, url, api_key)
 
 
