@@ -75,6 +75,7 @@ class Models:
         self._transports: dict[str, asyncio.Task[Transport]] = {}
         self._servers: dict[tuple[str, ...], Servers] = {}
         self._landings: dict[str, Landing] = {}
+        self._fetching: set[asyncio.Task[object]] = set()
         self._open = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -87,7 +88,7 @@ class Models:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = list(self._transports.values())
+        tasks = [*self._fetching, *self._transports.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -299,6 +300,9 @@ class Models:
         create_future = asyncio.get_running_loop().create_future
         landings: dict[str, Landing] = {key: create_future() for key in request.keys.values()}
         self._landings |= landings
+        task = asyncio.current_task()
+        assert task is not None
+        self._fetching.add(task)
         outcomes: Mapping[str, Reply | HydataError] = {}
         try:
             replies = await self._send(request)
@@ -308,6 +312,7 @@ class Models:
             outcomes = dict.fromkeys(landings, error)
             raise
         finally:
+            self._fetching.discard(task)
             for key, landing in landings.items():
                 if self._landings.get(key) is landing:
                     del self._landings[key]
