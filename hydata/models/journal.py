@@ -137,14 +137,13 @@ class Journal:
         self._closed = False
         self._fresh: asyncio.AbstractEventLoop | None = None
         self._tail: dict[bytes, int] = {}
-        self._seen = self._upto = self._last = 0
         self._slice = SLICE // 4
         self._asked: deque[Asked] = deque()
         self._pending: SimpleQueue[Pending | None] = SimpleQueue()
         with ExitStack() as undo, _explained(path):
             self._writer = undo.enter_context(closing(_connect(path)))
             self._reader = undo.enter_context(closing(_open(path)))
-            self._indexed = _index_if_long(self._writer)
+            self._indexed = self._last = self._seen = self._upto = _index_if_long(self._writer)
             self._read_tail()
             undo.pop_all()
         self._thread = threading.Thread(target=self._write, name="hydata-journal", daemon=True)
@@ -324,9 +323,9 @@ class Journal:
     def _index(self, closing: bool) -> None:
         try:
             self._indexed = _index(self._writer) if closing else _index_if_long(self._writer)
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             # No room, or another process is long at it. Nothing is lost: the keys stay in the tail until the
-            # next round, and if the disk is full the next reply will say so.
+            # next round, and if the disk is full or the file damaged, the next reply will say so.
             self._indexed = self._last
 
     # --- offline batches ----------------------------------------------------------------------------
@@ -601,6 +600,7 @@ def _open(path: Path) -> sqlite3.Connection:
     # Transactions are begun and ended by hand. The writer's connection moves to its thread.
     connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
     try:
+        connection.execute("PRAGMA page_size=8192")  # of a new file: a seventh less room than with 4096
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")  # an index round leaves a large one

@@ -340,6 +340,30 @@ def test_index_and_tail_agree_after_many_rounds(tmp_path, monkeypatch):
         assert indexed == connection.execute("SELECT substr(key, 1, 8), id FROM replies").fetchall()
 
 
+def test_opening_reads_only_what_is_not_indexed(tmp_path, monkeypatch):
+    path = tmp_path / "j"
+    write(path, range(100))
+
+    def tail_of_a_process_that_was_killed(first, last):
+        code = (
+            "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+            "import test_model_journal as tests;"
+            "tests.Journal.close = lambda journal: os._exit(0);"
+            "tests.write(Path(sys.argv[2]), range(*map(int, sys.argv[3:])))"
+        )
+        subprocess.run([sys.executable, "-c", code, HERE, str(path), str(first), str(last)], check=True)
+        journal = Journal(path)
+        tail = len(journal._tail)
+        journal.close()
+        return tail
+
+    assert tail_of_a_process_that_was_killed(100, 150) == 50
+    assert tail_of_a_process_that_was_killed(150, 180) == 80  # a session without a reply indexes nothing
+    monkeypatch.setattr("hydata.models.journal.ROUND", 90)
+    assert tail_of_a_process_that_was_killed(180, 190) == 0
+    assert len(write(path, range(190))) == 190
+
+
 def test_of_two_replies_to_one_call_the_first_stands(tmp_path):
     path = tmp_path / "j"
 
