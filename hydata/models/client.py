@@ -324,18 +324,13 @@ class Models:
         if servers is None:
             started = await asyncio.gather(*map(self.transport, model.entry.endpoint))
             servers = self._servers[model.entry.endpoint] = {t.limiter: t for t in started}
-        most = request.form.sampling.max_tokens * len(request.keys)
-        self.ledger.check(most, model.price.of(0, most))
-        self.ledger.under_way += 1
         try:
-            replies, transport = await send(servers, request)
+            replies, transport = await send(servers, request, self.ledger)
         except TerminalModelError as error:
             counters.refused += len(request.keys)
             for server in servers.values():
                 server.judge(error)
             raise
-        finally:
-            self.ledger.under_way -= 1
         first = replies[0]
         completion = first.completion_tokens
         for reply in replies[1:]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection
 
 TOLERATED = 0.05
 STEPS = 20
@@ -83,7 +83,7 @@ class Limiter:
                 waiter.set_result(self)
 
 
-async def take(limiters: Sequence[Limiter]) -> Limiter:
+async def take(limiters: Collection[Limiter]) -> Limiter:
     """Wait for a slot of any of ``limiters``; whose it is. The caller must ``release`` it."""
     free = [limiter for limiter in limiters if limiter.in_flight < limiter.limit]
     if free:

@@ -6,9 +6,10 @@ makes an attempt, and tries again after failures that may pass. Waits double fro
 Retry-After is the least that is waited. A waiting request holds no slot: what slows down a server that is
 overloaded is the limiter.
 
-Two things stop more than one request. A request that has used up its attempts while nobody else had an answer
-either declares an outage, and everybody who waited through it gives up at once. And a server whose first
-``HOPELESS`` requests were all refused is not asked for the rest: that is a wrong setting, not bad records.
+Some things stop more than one request, and everybody who waits for the server gives up at once: a request
+that has used up its attempts while nobody else had an answer either (an outage), an error that every
+request would meet (a wrong key), and a server whose first ``HOPELESS`` requests were all refused, which is
+a wrong setting and not bad records.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from hydata.errors import (
 from hydata.models.config import Endpoint
 from hydata.models.limiter import Limiter, take
 from hydata.models.protocol import Model, Reply, Request, read_failure, read_replies, request_body
+from hydata.models.usage import Ledger
 
 MAX_WAIT = 30.0
 MAX_RETRY_AFTER = 300.0
@@ -45,6 +47,8 @@ IDLE_SECONDS = 4.0
 just then would be lost."""
 HOPELESS = 20
 OVERLOADED = (429, 503)
+BYTES_A_TOKEN = 3
+"""Of a request's JSON, English or Chinese: on the dear side, for the budget before the first reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,9 @@ class Transport:
     limiter: Limiter = field(init=False)
     _client: Client = field(init=False)
     _answered_at: float = -math.inf
-    _down_at: float = -math.inf
-    _down: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopped_at: float = -math.inf
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _error: HydataError = field(default_factory=HydataError)
     _rests: int = 0
     _rest_until: float = -math.inf
     _useful: bool = False
@@ -148,20 +153,22 @@ class Transport:
         """Whether nobody has had an answer from it since."""
         return self._answered_at < moment
 
-    def down_since(self, moment: float) -> bool:
-        """Whether an outage was declared since."""
-        return self._down_at > moment
+    def stop(self, error: HydataError) -> None:
+        """Let everybody who waits for it now have this error; who comes later may try."""
+        self._stopped_at, self._error = time.monotonic(), error
+        self._stop.set()
+        self._stop = asyncio.Event()
 
-    def declare_outage(self) -> None:
-        self._down_at = time.monotonic()
-        self._down.set()
-        self._down = asyncio.Event()
+    def check(self, began: float) -> None:
+        """Raises the error with which it was stopped since ``began``."""
+        if self._stopped_at > began:
+            raise self._error
 
     async def pause(self, seconds: float) -> None:
-        """Wait, but not through an outage."""
+        """Wait, but not on when it is stopped."""
         try:
             async with asyncio.timeout(seconds):
-                await self._down.wait()
+                await self._stop.wait()
         except TimeoutError:
             return
 
@@ -176,10 +183,12 @@ class Transport:
         elif not self._useful:
             self._refused += 1
             if self._refused >= HOPELESS:
-                raise ConfigError(
+                hopeless = ConfigError(
                     f"endpoint {self.name!r}: none of its first {self._refused} requests had a usable reply, "
                     f"lastly: {error}; check its settings, the model and max_tokens"
-                ) from error
+                )
+                self.stop(hopeless)
+                raise hopeless from error
 
     def _redacted(self, body: bytes) -> bytes:
         """Some servers repeat the key they were sent; it must not reach a log or a reject."""
@@ -190,7 +199,18 @@ Servers = Mapping[Limiter, Transport]
 """The servers of one model, by their limiters."""
 
 
-async def send(servers: Servers, request: Request) -> tuple[list[Reply], Transport]:
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A request on its way; ``data`` is its body, ``began`` the moment it first wanted a slot."""
+
+    servers: Servers
+    request: Request
+    data: bytes
+    ledger: Ledger
+    began: float
+
+
+async def send(servers: Servers, request: Request, ledger: Ledger) -> tuple[list[Reply], Transport]:
     """The replies to the samples of ``request``, in their order, and who gave them. A server that gives fewer
     samples than asked gives the first ones.
 
@@ -199,12 +219,12 @@ async def send(servers: Servers, request: Request) -> tuple[list[Reply], Transpo
         EndpointDownError: and so did everybody else's.
         TerminalModelError: the server will never answer this call.
         ConfigError: the server will never answer any call (wrong key, address or model name).
+        BudgetError: the budget of the run does not allow it.
     """
-    data = request_body(request)
+    sending = Sending(servers, request, request_body(request), ledger, time.monotonic())
     ask = _ask if next(iter(servers.values())).settings.hedge is None else _ask_hedged
-    began = time.monotonic()
     for attempt in itertools.count(1):
-        outcome, transport = await ask(servers, request, data)
+        outcome, transport = await ask(sending)
         if isinstance(outcome, Answer):
             try:
                 replies = read_replies(request, outcome.body, outcome.seconds)
@@ -213,44 +233,47 @@ async def send(servers: Servers, request: Request) -> tuple[list[Reply], Transpo
             else:
                 transport.answered()
                 return replies, transport
+        if isinstance(outcome.error, ConfigError):
+            transport.stop(outcome.error)
         if not isinstance(outcome.error, TransientModelError):
             raise outcome.error
         transport.failed()
-        await _wait_for_next(servers, transport, outcome, attempt, began)
+        await _wait_for_next(sending, transport, outcome, attempt)
         request.counters.retries += 1
     raise AssertionError("unreachable")
 
 
-async def _wait_for_next(
-    servers: Servers, transport: Transport, failure: Failure, attempt: int, began: float
-) -> None:
+async def _wait_for_next(sending: Sending, transport: Transport, failure: Failure, attempt: int) -> None:
     """Wait before the next attempt, or raise because there is to be none."""
     settings = transport.settings
     if attempt < settings.attempts:
         wait = min(MAX_WAIT, settings.backoff * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
         await transport.pause(max(wait, failure.retry_after * random.uniform(1, 1.1)))
-    last = attempt == settings.attempts
-    if last and all(server.silent_since(began) for server in servers.values()):
-        for server in servers.values():
-            server.declare_outage()
-    if all(server.down_since(began) for server in servers.values()):
-        names = ", ".join(server.name for server in servers.values())
-        raise EndpointDownError(
-            f"{failure.error}; gave up after {attempt} attempts, and nobody had an answer from {names} "
-            f"in the last {time.monotonic() - began:.0f} s; see to the server and run again"
-        ) from failure.error
-    if last:
-        raise TransientModelError(f"{failure.error}; gave up after {attempt} attempts") from failure.error
+        transport.check(sending.began)
+        return
+    gave_up = f"{failure.error}; gave up after {attempt} attempts"
+    servers = sending.servers.values()
+    if not all(server.silent_since(sending.began) for server in servers):
+        raise TransientModelError(gave_up) from failure.error
+    names = ", ".join(server.name for server in servers)
+    seconds = time.monotonic() - sending.began
+    down = EndpointDownError(
+        f"{gave_up}, and nobody had an answer from {names} in the last {seconds:.0f} s; "
+        "see to the server and run again"
+    )
+    for server in servers:
+        server.stop(down)
+    raise down from failure.error
 
 
-async def _ask_hedged(servers: Servers, request: Request, data: bytes) -> tuple[Answer | Failure, Transport]:
+async def _ask_hedged(sending: Sending) -> tuple[Answer | Failure, Transport]:
     """``_ask``, and once more beside it after the ``hedge`` of the first server; the first answer counts."""
-    hedge = next(iter(servers.values())).settings.hedge
-    pending = {asyncio.create_task(_ask(servers, request, data))}
+    hedge = next(iter(sending.servers.values())).settings.hedge
+    pending = {asyncio.create_task(_ask(sending))}
     try:
         done, pending = await asyncio.wait(pending, timeout=hedge)
         if not done:
-            pending.add(asyncio.create_task(_ask(servers, request, data)))
+            pending.add(asyncio.create_task(_ask(sending)))
         while not done or (pending and not any(isinstance(task.result()[0], Answer) for task in done)):
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         return min((task.result() for task in done), key=lambda result: isinstance(result[0], Failure))
@@ -259,20 +282,39 @@ async def _ask_hedged(servers: Servers, request: Request, data: bytes) -> tuple[
             task.cancel()
 
 
-async def _ask(servers: Servers, request: Request, data: bytes) -> tuple[Answer | Failure, Transport]:
+async def _ask(sending: Sending) -> tuple[Answer | Failure, Transport]:
     """One attempt, at the server of the model that is least busy."""
-    awake = servers if len(servers) == 1 else [limiter for limiter in servers if not servers[limiter].resting]
-    limiter = await take(tuple(awake or servers))
-    transport = servers[limiter]
+    transport = await _slot(sending.servers)
+    limiter, ledger, request = transport.limiter, sending.ledger, sending.request
     try:
+        transport.check(sending.began)
         await transport.ready()
+        most = len(request.keys) * request.form.sampling.max_tokens
+        ledger.check(len(sending.data) // BYTES_A_TOKEN, most, transport.settings.price)
         request.counters.sent += 1
         sent_in = limiter.round
-        outcome = await transport.attempt(request.model, data)
+        ledger.under_way += 1
+        try:
+            outcome = await transport.attempt(request.model, sending.data)
+        finally:
+            ledger.under_way -= 1
         limiter.note(sent_in, overloaded=isinstance(outcome, Failure) and outcome.overloaded)
         return outcome, transport
     finally:
         limiter.release()
+
+
+async def _slot(servers: Servers) -> Transport:
+    """Wait for a slot; the server it is of. One whose last request failed is left in peace for a while, as
+    long as there is another."""
+    if len(servers) == 1:
+        return servers[await take(servers)]
+    while True:
+        awake = [limiter for limiter, server in servers.items() if not server.resting]
+        transport = servers[await take(awake or servers)]
+        if not transport.resting or all(server.resting for server in servers.values()):
+            return transport
+        transport.limiter.release()  # it failed while this request waited
 
 
 def _cause(error: RequestError) -> str:

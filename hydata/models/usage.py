@@ -20,6 +20,7 @@ import polars as pl
 from pydantic import Field
 
 from hydata.errors import BudgetError
+from hydata.models.config import Price
 from hydata.schema import USAGE
 from hydata.stage import Settings
 
@@ -87,9 +88,9 @@ class Ledger:
             group = self.groups[purpose, model] = Stats()
         return group
 
-    def check(self, expected_tokens: int, expected_cost: float) -> None:
-        """Check that one more request may be sent; ``expected`` is what it may use at the most. Requests
-        under way are taken to use what the others did on average.
+    def check(self, prompt_tokens: int, completion_tokens: int, price: Price) -> None:
+        """Check that one more request may be sent, that uses these tokens at the most. It and those under way
+        are taken to use what the others did on average, once there are any.
 
         Raises:
             BudgetError: it may not.
@@ -97,13 +98,14 @@ class Ledger:
         if self.budget.tokens is None and self.budget.cost is None:
             return
         total = self.total
-        spent = total.prompt_tokens + total.completion_tokens
+        spent, cost = total.prompt_tokens + total.completion_tokens, total.cost
+        tokens_each, cost_each = prompt_tokens + completion_tokens, price.of(prompt_tokens, completion_tokens)
         if total.replies:
-            expected_tokens, expected_cost = spent // total.replies, total.cost / total.replies
+            tokens_each, cost_each = spent // total.replies, cost / total.replies
         coming = self.under_way + 1
         for name, limit, used, each in (
-            ("tokens", self.budget.tokens, spent, expected_tokens),
-            ("cost", self.budget.cost, total.cost, expected_cost),
+            ("tokens", self.budget.tokens, spent, tokens_each),
+            ("cost", self.budget.cost, cost, cost_each),
         ):
             if limit is not None and used + coming * each > limit:
                 raise BudgetError(
