@@ -7,6 +7,7 @@ import pytest
 
 from hydata.errors import ConfigError
 from hydata.models import EmbeddedEndpoint, Models, Sampling, load_models, open_models
+from hydata.models.router import check_labels
 
 GOOD = """
 [endpoints.big]
@@ -162,6 +163,111 @@ def test_a_role_nobody_plays_says_what_to_add(write):
         ConfigError, match=r"models.toml: no model for the role 'evolver'; add \[roles.evolver\]"
     ):
         opened(path).route("evolver", "x")
+
+
+ROUTED = """
+[[roles.responder.routes]]
+when = { domain = ["mathematics", "programming"], language = "en" }
+models = { lively = 1 }
+
+[[roles.responder.routes]]
+when = { domain = "mathematics" }
+models = { calm = 1, lively = 3 }
+"""
+
+
+def routed(routes: str = ROUTED) -> str:
+    return GOOD.replace("models = { qwen = 1, calm = 3 }\n", "models = { qwen = 1 }\n" + routes)
+
+
+def test_the_first_route_that_fits_the_labels_decides(write):
+    models = opened(write(routed()))
+
+    def chosen(**labels: str | None) -> set[str]:
+        return {models.route("responder", f"record {i}", labels).name for i in range(100)}
+
+    assert chosen(domain="mathematics", language="en") == {"lively"}
+    assert chosen(domain="programming", language="en", difficulty="hard") == {"lively"}
+    assert chosen(domain="mathematics", language="zh") == {"calm", "lively"}
+    assert chosen(domain="mathematics", language=None) == {"calm", "lively"}
+    assert chosen(domain="programming", language="zh") == {"qwen"}
+    assert chosen() == {"qwen"}
+    asked = models.all("responder", Sampling(), {"domain": "mathematics", "language": "zh"})
+    assert [model.name for model in asked] == ["calm", "lively"]
+
+
+def test_a_route_changes_the_roles_identity(write):
+    plain = opened(write(GOOD.replace("qwen = 1, calm = 3", "qwen = 1"))).identity("responder")
+    with_routes = opened(write(routed())).identity("responder")
+    other_label = opened(write(routed().replace("programming", "history"))).identity("responder")
+    assert len({plain, with_routes, other_label}) == 3
+
+
+def test_routes_name_labels_and_models_that_exist(write):
+    dimensions = {"language": None, "domain": ("mathematics", "programming"), "task": ("chat",)}
+    check_labels(load_models(write(routed())), dimensions)
+    for old, new, words in (
+        (
+            "domain =",
+            "domian =",
+            r"routes\[0\].when: no dimension 'domian'; there are language, domain, task",
+        ),
+        (
+            '"programming"',
+            '"alchemy"',
+            r"when.domain: no label 'alchemy'; there are mathematics, programming",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            check_labels(load_models(write(routed().replace(old, new))), dimensions)
+    with pytest.raises(ConfigError, match="names 'nobody': no such model"):
+        load_models(write(routed().replace("{ lively = 1 }", "{ nobody = 1 }")))
+
+
+SHARED = """
+[endpoints.a]
+engine = "openai"
+url = "http://127.0.0.1:1/v1"
+
+[endpoints.b]
+engine = "openai"
+url = "http://127.0.0.1:2/v1"
+n = true
+context = 4096
+
+[endpoints.small]
+engine = "standin"
+
+[models.both]
+endpoint = ["a", "b"]
+model = "m"
+
+[roles.critic]
+models = { both = 1 }
+"""
+
+
+def test_endpoints_that_share_a_model_give_it_what_all_of_them_have(write):
+    model = opened(write(SHARED)).route("critic", "x")
+    assert (model.entry.endpoint, model.identity, model.several, model.context) == (
+        ("a", "b"),
+        "m",
+        False,
+        4096,
+    )
+    assert opened(write(SHARED.replace('["a", "b"]', '"a"'))).identity("critic") == opened(
+        write(SHARED)
+    ).identity("critic")
+    with pytest.raises(ConfigError, match="one model is shared by several endpoints of one engine"):
+        load_models(write(SHARED.replace('["a", "b"]', '["a", "small"]')))
+    with pytest.raises(ConfigError, match="no such endpoint; there are a, b, small"):
+        load_models(write(SHARED.replace('["a", "b"]', '["a", "c"]')))
+
+
+def test_two_vllm_servers_need_two_ports(write):
+    servers = '[endpoints.{}]\nengine = "vllm"\nmodel = "x"\n'
+    with pytest.raises(ConfigError, match=r"endpoints.a and endpoints.b both have port 8000"):
+        load_models(write(servers.format("a") + servers.format("b")))
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path):

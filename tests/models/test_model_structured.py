@@ -45,6 +45,24 @@ def test_a_reply_cut_off_is_asked_again_with_twice_the_room(converse):
     assert reply.sampling.max_tokens == 200
 
 
+def test_a_reply_whose_room_all_went_into_reasoning_gets_more_of_it(converse):
+    async def body(models, model, script):
+        verdict, reply = await models.structured(model, ask(), Verdict)
+        return verdict.tier, reply.reasoning, [b["max_tokens"] for b in script.bodies], models.stats.repairs
+
+    thinking = completion("<think>let me see", finish="length")
+    thought = completion('<think>so it is</think>{"reason": "clear", "tier": 2}')
+    assert converse(body, thinking, thought) == (2, "so it is", [512, 1024], 1)
+
+
+def test_a_server_without_schemas_is_sent_none_and_its_reply_is_validated(converse):
+    async def body(models, model, script):
+        verdict, _ = await models.structured(model, ask(), Verdict)
+        return verdict.tier, "response_format" in script.bodies[0]
+
+    assert converse(body, GOOD, json_schema=False) == (3, False)
+
+
 def test_a_reply_that_never_ends_is_truncated_not_unparseable(converse):
     async def body(models, model, script):
         with pytest.raises(TerminalModelError) as caught:

@@ -1,0 +1,63 @@
+"""What calls took: counted by prompt and model, percentiles, rows of the warehouse."""
+
+import random
+
+import pytest
+
+from hydata.errors import BudgetError
+from hydata.models import Budget, Ledger, Price, Stats
+from hydata.models.usage import bucket
+from hydata.schema import USAGE
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_percentiles_are_right_to_a_few_per_cent_without_keeping_the_numbers(share: float) -> None:
+    draw = random.Random(1)
+    seconds = [draw.lognormvariate(0.7, 1) for _ in range(5000)]
+    stats = Stats()
+    for value in seconds:
+        stats.latencies[bucket(value)] += 1
+    exact = sorted(seconds)[int(share * len(seconds))]
+    assert stats.percentile(share) == pytest.approx(exact, rel=0.06)
+    assert len(stats.latencies) < 300
+
+
+def test_without_replies_there_is_no_percentile() -> None:
+    assert Stats().percentile(0.5) is None
+    assert bucket(0) == bucket(1e-9)
+
+
+def test_totals_are_the_sum_of_the_groups() -> None:
+    ledger = Ledger()
+    for purpose, tokens in (("generate/book.en", 10), ("respond", 20)):
+        counters = ledger.of(purpose, "m")
+        counters.calls += 2
+        counters.completion_tokens += tokens
+        counters.latencies[bucket(1.0)] += 1
+    assert ledger.of("respond", "m") is ledger.of("respond", "m")
+    assert (ledger.total.calls, ledger.total.completion_tokens) == (4, 30)
+    assert ledger.total.percentile(0.5) == pytest.approx(1, rel=0.05)
+    frame = ledger.frame("run 1", "main")
+    assert frame.schema == USAGE
+    assert frame.select("step", "prompt", "completion_tokens").rows() == [
+        ("generate", "generate/book.en", 10),
+        ("respond", "respond", 20),
+    ]
+
+
+def test_a_price_is_for_a_million_tokens() -> None:
+    assert Price(input=0.15, output=0.6).of(1_000_000, 500_000) == pytest.approx(0.45)
+
+
+def test_the_budget_counts_what_is_under_way() -> None:
+    ledger, price = Ledger(Budget(tokens=1000)), Price()
+    ledger.check(400, 500, price)
+    with pytest.raises(BudgetError, match=r"budget.tokens = 1000: 0 used in this run"):
+        ledger.check(500, 600, price)
+    counters = ledger.of("respond", "m")
+    counters.replies, counters.prompt_tokens, counters.completion_tokens = 4, 300, 500
+    ledger.check(500, 600, price)  # from here on by the average of 200
+    ledger.under_way = 1
+    with pytest.raises(BudgetError, match="800 used"):
+        ledger.check(1, 1, price)
+    Ledger().check(10**9, 10**9, price)
