@@ -188,7 +188,8 @@ class Models:
         missing = [i for i in keys if i not in made]
         elsewhere = [i for i in missing if keys[i] in self._landings]  # equal calls are under way
         counters.calls += count - len(elsewhere)
-        counters.cached += len(made)
+        for _, prompt_tokens, completion_tokens, seconds in found.values():
+            counters.found(prompt_tokens, completion_tokens, seconds)
         counters.ended += len(made)
         for run in _runs([i for i in missing if i not in elsewhere]):
             made |= await self._several(request.only(run))
@@ -264,7 +265,7 @@ class Models:
         try:
             stored = await self.journal.find(key)
             if stored is not None:
-                counters.cached += 1
+                counters.found(*stored[1:])
                 return decode_reply(request.model, request.form.sampling, key, stored)
             while key in self._landings:
                 outcome = await asyncio.shield(self._landings[key])
@@ -333,8 +334,10 @@ class Models:
             raise
         first = replies[0]
         completion = first.completion_tokens
+        counters.squares += (first.prompt_tokens + completion) ** 2
         for reply in replies[1:]:
             completion += reply.completion_tokens
+            counters.squares += reply.completion_tokens**2
         counters.replies += len(replies)
         counters.prompt_tokens += first.prompt_tokens
         counters.completion_tokens += completion

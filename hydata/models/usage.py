@@ -5,9 +5,9 @@
     replies   a model gave               retries   sent again after a failure that may pass
     refused   never will be answered     repairs   asked again for JSON: cut off, or not of the schema
 
-Tokens are counted where they are paid for: replies from the journal add none. Latencies are kept in
-logarithmic buckets, so that memory does not grow with the number of calls and percentiles are right
-to 2.5%.
+Tokens are counted where they are paid for; what replies from the journal once took is counted apart
+(``found_``), for ``hydata plan``. Latencies are kept in logarithmic buckets, so that memory does not grow
+with the number of calls and percentiles are right to 2.5%.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ BUCKET = math.log(1.05)
 
 @dataclass
 class Stats:
-    """Counters of a set of calls. ``seconds`` sums the time of the requests that succeeded."""
+    """Counters of a set of calls. ``seconds`` sums the time of the requests that succeeded, ``squares`` the
+    squares of the tokens, read and written, of each reply, also of those from the journal."""
 
     calls: int = 0
     ended: int = 0
@@ -43,7 +44,20 @@ class Stats:
     completion_tokens: int = 0
     cost: float = 0.0
     seconds: float = 0.0
+    found_prompt_tokens: int = 0
+    found_completion_tokens: int = 0
+    found_seconds: float = 0.0
+    squares: int = 0
     latencies: Counter[int] = field(default_factory=Counter)
+
+    def found(self, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
+        """Count a reply from the journal. Of several samples to one request, all of which have its time, the
+        prompt's tokens and so the time are counted to the first."""
+        self.cached += 1
+        self.found_prompt_tokens += prompt_tokens
+        self.found_completion_tokens += completion_tokens
+        self.found_seconds += seconds if prompt_tokens else 0.0
+        self.squares += (prompt_tokens + completion_tokens) ** 2
 
     def percentile(self, share: float) -> float | None:
         """Seconds within which ``share`` of the requests that succeeded were answered; None without any."""
