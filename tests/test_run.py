@@ -43,10 +43,12 @@ def query(session: Session, text: str) -> list[tuple[object, ...]]:
 
 
 def files(root: Path) -> dict[str, tuple[int, int]]:
-    """Every finished shard with what would tell that it was written again."""
+    """Every finished shard with what would tell that it was written again. Rejects are left out: they are
+    written before the shard they belong to, and again if a run is killed between the two."""
     return {
         p.relative_to(root).as_posix(): (p.stat().st_ino, p.stat().st_mtime_ns)
         for p in root.rglob("*.parquet")
+        if p.relative_to(root).parts[0] != "rejects"
     }
 
 
@@ -257,7 +259,7 @@ def test_killed_at_five_moments_and_resumed_the_result_is_the_same(project: Path
     (project / "models.toml").write_text(STANDIN.format(delay=0.02))
     subprocess.run(command(project, whole), check=True, capture_output=True)
     kills = 0
-    for wanted in (2, 12, 25, 45, 60):  # finished shards at the moment of the kill
+    for wanted in (2, 10, 20, 32, 42):  # finished shards at the moment of the kill
         process = subprocess.Popen(
             command(project, killed),
             stdout=subprocess.DEVNULL,
