@@ -23,8 +23,9 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hydata.errors import ConfigError, HydataError, TerminalModelError
+from hydata.errors import ConfigError, HydataError, TerminalModelError, TransientModelError
 from hydata.models import embedded, router, vllm
+from hydata.models.batch import Outbox
 from hydata.models.config import (
     EmbeddedEndpoint,
     ModelsConfig,
@@ -65,10 +66,11 @@ give the same."""
 class Models:
     """All models of a run; made by ``open_models``, used inside ``async with`` in one event loop."""
 
-    def __init__(self, config: ModelsConfig, journal: Path, budget: Budget) -> None:
+    def __init__(self, config: ModelsConfig, journal: Path, budget: Budget, outbox: Outbox | None) -> None:
         self.config = config
         self.ledger = Ledger(budget)
         self._journal_path = journal
+        self._outbox = outbox
         self._models: dict[str, Model] = {}
         self._forms: dict[tuple[str, type[BaseModel] | None], tuple[Sampling, Form]] = {}
         self._journal: Journal | None = None
@@ -83,6 +85,8 @@ class Models:
         self._loop = asyncio.get_running_loop()
         self._journal = Journal(self._journal_path)
         self._open.callback(self._journal.close)
+        if self._outbox is not None:
+            self._open.callback(self._outbox.flush, self._journal)
         return self
 
     async def __aexit__(
@@ -175,7 +179,7 @@ class Models:
             As ``complete``, but what never will have a reply stands in its place.
         """
         request = self._request(model, call, self._form(model, call.sampling, None), count)
-        if not model.several:
+        if not model.several or self._outbox is not None:
             alone = [self._one_or_none(request.only([i])) for i in request.keys]
             return [_usable(outcome) for outcome in await _together(alone)]
         keys, counters = request.keys, request.counters
@@ -246,7 +250,7 @@ class Models:
         """What calls that ask for ``wanted`` have in common. A stage gives one sampling object to all its
         calls, so the last one is remembered."""
         known, form = self._forms.get((model.name, schema), (None, None))
-        if form is None or known is not wanted:
+        if form is None or not (known is wanted or known == wanted):
             form = prepare(model, model.sampling(wanted), schema)
             self._forms[model.name, schema] = wanted, form
         return form
@@ -298,6 +302,9 @@ class Models:
 
     async def _fetch(self, request: Request) -> dict[int, Reply]:
         """Send for these samples, journal what comes, and let equal calls have it too."""
+        if self._outbox is not None:
+            self._outbox.put(request, self.journal)
+            raise TransientModelError(f"{request.model.name}: left to an offline batch")
         create_future = asyncio.get_running_loop().create_future
         landings: dict[str, Landing] = {key: create_future() for key in request.keys.values()}
         self._landings |= landings
@@ -350,7 +357,7 @@ class Models:
                     key=reply.request_hash,
                     purpose=request.purpose,
                     model=model.identity,
-                    reply=encode_reply(reply),
+                    reply=encode_reply(reply.text, reply.reasoning, reply.finish_reason),
                     prompt_tokens=reply.prompt_tokens,
                     completion_tokens=reply.completion_tokens,
                     seconds=reply.seconds,
@@ -392,9 +399,12 @@ class Models:
         return value
 
 
-def open_models(config: ModelsConfig, journal: Path, budget: Budget | None = None) -> Models:
-    """All models of ``config``, with the journal file at ``journal`` (created if missing)."""
-    return Models(config, journal, budget or Budget())
+def open_models(
+    config: ModelsConfig, journal: Path, budget: Budget | None = None, outbox: Outbox | None = None
+) -> Models:
+    """All models of ``config``, with the journal file at ``journal`` (created if missing). With an ``outbox``
+    nothing is sent: what the journal does not answer goes there, and its caller has a TransientModelError."""
+    return Models(config, journal, budget or Budget(), outbox)
 
 
 async def _together(
