@@ -292,7 +292,7 @@ async def _ask(sending: Sending) -> tuple[Answer | Failure, Transport]:
         most = len(request.keys) * request.form.sampling.max_tokens
         ledger.check(len(sending.data) // BYTES_A_TOKEN, most, transport.settings.price)
         request.counters.sent += 1
-        sent_in = limiter.round
+        sent_in = limiter.sent()
         ledger.under_way += 1
         try:
             outcome = await transport.attempt(request.model, sending.data)

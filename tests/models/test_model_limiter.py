@@ -8,9 +8,9 @@ from hydata.models.limiter import STEPS, WINDOW, Limiter, take
 def rounds(limiter: Limiter, count: int, overloaded: float) -> None:
     """``count`` whole rounds in which this share of the outcomes says overload."""
     for _ in range(count):
-        now, size = limiter.round, min(limiter.limit, WINDOW)
-        for i in range(size):
-            limiter.note(now, overloaded=i < overloaded * size)
+        size = min(limiter.limit, WINDOW)
+        for i, sent_in in enumerate([limiter.sent() for _ in range(size)]):
+            limiter.note(sent_in, overloaded=i < overloaded * size)
 
 
 def test_it_begins_at_the_ceiling_and_stays_there_while_all_is_well() -> None:
@@ -42,9 +42,18 @@ def test_it_shrinks_in_proportion_to_the_overload_and_forgives_a_little() -> Non
 
 def test_outcomes_of_requests_sent_before_a_change_do_not_count_again() -> None:
     limiter = Limiter(64)
-    for _ in range(10 * 64):
-        limiter.note(0, overloaded=True)
+    for sent_in in [limiter.sent() for _ in range(64)] * 10:
+        limiter.note(sent_in, overloaded=True)
     assert limiter.limit == 32
+
+
+def test_refusals_that_come_back_before_the_answers_are_not_taken_for_many() -> None:
+    """Two thousand are sent, thirty of them refused at once; the first answers come in one by one."""
+    limiter = Limiter(2000)
+    sent = [limiter.sent() for _ in range(2000)]
+    for i, sent_in in enumerate(sent[:500]):
+        limiter.note(sent_in, overloaded=i < 30)
+    assert limiter.limit == 2000
 
 
 def test_a_server_that_takes_fifty_at_once_is_kept_busy_with_few_refusals() -> None:
@@ -52,11 +61,11 @@ def test_a_server_that_takes_fifty_at_once_is_kept_busy_with_few_refusals() -> N
     limiter, capacity = Limiter(400), 50
     answered = refused = 0
     for turn in range(200):
-        now, sent = limiter.round, limiter.limit
+        sent = [limiter.sent() for _ in range(limiter.limit)]
         if turn >= 50:
-            answered, refused = answered + min(sent, capacity), refused + max(0, sent - capacity)
-        for i in range(sent):
-            limiter.note(now, overloaded=i % sent >= capacity)
+            answered, refused = answered + min(len(sent), capacity), refused + max(0, len(sent) - capacity)
+        for i, sent_in in enumerate(sent):
+            limiter.note(sent_in, overloaded=i >= capacity)
     assert answered >= 0.9 * 150 * capacity
     assert refused <= 0.25 * answered
 
