@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from hydata.errors import BudgetError, ConfigError, EndpointDownError
-from hydata.models import Ledger
+from hydata.errors import BudgetError, ConfigError, EndpointDownError, TransientModelError
+from hydata.models import Ledger, Outbox
 from hydata.recipe import Node, Recipe, plan
 from hydata.session import Job, Result, Session, open_session
 from hydata.stage import MapStage
@@ -60,10 +60,12 @@ async def run_recipe(
     progress: Progress | None = None,
     shards_in_flight: int = 4,
     journal: Path | None = None,
+    outbox: Outbox | None = None,
 ) -> Session:
     """Do all pending work of a recipe, or up to and with the nodes of stage ``until``.
 
-    ``journal``: another warehouse's journal to share.
+    ``journal``: another warehouse's journal to share. ``outbox``: where requests go instead of being sent;
+    then the first stage that has any is the last one that is run, and stays unfinished.
 
     Raises:
         TransientModelError: some shards stayed unfinished; everything else is recorded.
@@ -71,7 +73,7 @@ async def run_recipe(
     """
     progress = progress or Progress()
     check_stages(recipe, rebuild, until)
-    async with open_session(root, recipe, rebuild, journal) as session:
+    async with open_session(root, recipe, rebuild, journal, outbox) as session:
         limit = asyncio.Semaphore(shards_in_flight)
 
         hopeless = False
@@ -99,9 +101,9 @@ async def run_recipe(
             finally:
                 ticker.cancel()
             session.finish(work, [r for r in results if isinstance(r, tuple)])
-            for failure in results:
-                if isinstance(failure, BaseException):
-                    raise failure
+            failures = [r for r in results if isinstance(r, BaseException)]
+            if failures:  # first what is more than unanswered calls
+                raise min(failures, key=lambda failure: isinstance(failure, TransientModelError))
             if until is not None and node.id.split("/")[0] == until:
                 break
         return session

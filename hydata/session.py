@@ -30,7 +30,7 @@ import polars as pl
 from hydata import ingest
 from hydata.errors import ConservationError, WarehouseError
 from hydata.export.provenance import record_provenance
-from hydata.models import Ledger, Stats, open_models
+from hydata.models import Ledger, Outbox, Stats, open_models
 from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
 from hydata.schema import REJECTS, Output
 from hydata.stage import ArtefactStage, Context, GlobalStage, MapStage, fingerprint
@@ -363,11 +363,16 @@ def check_conservation(stage: str, shard: str, frame: pl.DataFrame, output: Outp
 
 @asynccontextmanager
 async def open_session(
-    root: Path, recipe: Recipe, rebuild: Iterable[str] = (), journal: Path | None = None
+    root: Path,
+    recipe: Recipe,
+    rebuild: Iterable[str] = (),
+    journal: Path | None = None,
+    outbox: Outbox | None = None,
 ) -> AsyncIterator[Session]:
     """Lock the warehouse, read the head, check every file of the recipe, prepare the model client.
 
-    ``journal``: another warehouse's journal to share, instead of this one's own.
+    ``journal``: another warehouse's journal to share, instead of this one's own. ``outbox``: where requests
+    go instead of being sent.
     Models are started at the first call that needs them. On leaving, ``hydata.duckdb`` is renewed.
 
     Raises:
@@ -378,7 +383,7 @@ async def open_session(
         head = without_missing(root, read_head(root, recipe.name))
         sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
         journal = journal or root / JOURNAL
-        async with open_models(recipe.models_config(), journal, recipe.budget) as models:
+        async with open_models(recipe.models_config(), journal, recipe.budget, outbox) as models:
             session = Session(root, recipe, head, load_context(recipe, models), frozenset(rebuild))
             try:
                 yield session

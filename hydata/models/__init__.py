@@ -6,8 +6,10 @@ transport  one server: pool, attempts, retries            limiter    how many re
 usage      what calls took, and the budget                client     ``Models``: all of it together
 embedded   llama.cpp's server in this process             vllm       vLLM servers that hydata keeps running
 standin    a deterministic model for tests           loop       the event loop they run in
+batch      requests left to files, results read from them
 """
 
+from hydata.models.batch import Outbox
 from hydata.models.client import Models, open_models
 from hydata.models.config import (
     EmbeddedEndpoint,
@@ -34,6 +36,7 @@ __all__ = [
     "Models",
     "ModelsConfig",
     "OpenAIEndpoint",
+    "Outbox",
     "Price",
     "Reply",
     "Sampling",

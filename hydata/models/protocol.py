@@ -27,6 +27,13 @@ from hydata.schema import Message, canonical_json, framed
 __all__ = ["Call", "Model", "Reply"]
 
 FREE = Price()
+Content = tuple[str, str | None, str]
+"""Text, reasoning and finish reason of an answer."""
+MANY = 2**40
+"""More tokens than anything has; the journal would refuse them."""
+NEVER = "never: "
+"""Begins the finish reason of what stands in the journal for a request that a server has refused for good;
+the reason follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +206,8 @@ def read_replies(request: Request, data: bytes, seconds: float) -> list[Reply]:
     """
     keys = request.keys
     try:
-        body = _loads(data)
-        choices = sorted(body["choices"], key=lambda choice: choice.get("index") or 0)[: len(keys)]
-        usage = body.get("usage") or {}
-        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        contents = [_content(choice) for choice in choices]
-        if not contents:
-            raise KeyError("choices")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        contents, prompt, completion = read_completion(loads(data), len(keys))
+    except ValueError as error:
         raise TransientModelError(f"{request.model.name}: not a chat completion: {_excerpt(data)}") from error
     share, rest = divmod(completion, len(contents))
     return [
@@ -226,30 +227,58 @@ def read_replies(request: Request, data: bytes, seconds: float) -> list[Reply]:
     ]
 
 
-def _content(choice: Mapping[str, Any]) -> tuple[str, str | None, str]:
-    """Text, reasoning and finish reason of a choice."""
+def read_completion(body: Any, most: int = 1) -> tuple[list[Content], int, int]:
+    """What the parsed JSON of a chat completion says: the first ``most`` of its choices, at least one, and
+    the tokens of the prompt and of all choices.
+
+    Raises:
+        ValueError: it is no chat completion.
+    """
+    try:
+        choices = sorted(body["choices"], key=lambda choice: choice.get("index") or 0)[:most]
+        usage = body.get("usage") or {}
+        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        if not choices or not (0 <= prompt < MANY and 0 <= completion < MANY):
+            raise KeyError("choices" if not choices else "usage")
+        return [_content(choice) for choice in choices], prompt, completion
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError("not a chat completion") from error
+
+
+def _content(choice: Mapping[str, Any]) -> Content:
     message = choice["message"]
     text = message.get("content") or message.get("refusal") or ""
     thought = message.get("reasoning_content") or message.get("reasoning") or None
     finish = "content_filter" if message.get("refusal") else choice.get("finish_reason") or "unknown"
     if thought is None:
         thought, text = _split_thought(text)
-    return _clean(text), None if thought is None else _clean(thought), str(finish)
+    return _clean(text), None if thought is None else _clean(thought), _clean(str(finish))
 
 
-def _loads(data: bytes) -> Any:
+def loads(data: bytes) -> Any:
+    """The value of JSON text, also of what strict readers refuse: half a surrogate pair, NaN.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
     try:
         return orjson.loads(data)
-    except orjson.JSONDecodeError:  # half a surrogate pair or NaN, which json reads
-        return json.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise ValueError("JSON nested too deeply") from None
 
 
 def check(reply: Reply) -> Reply:
     """``reply`` itself when it has an answer to use.
 
     Raises:
-        TerminalModelError: ``refused`` by a content filter, or ``empty``.
+        TerminalModelError: ``refused`` by a content filter, or ``empty``; or a server has refused the request
+            for good, and that was read from an offline batch.
     """
+    if reply.finish_reason.startswith(NEVER):
+        raise TerminalModelError(reply.finish_reason.removeprefix(NEVER), reply.text)
     if reply.finish_reason == "content_filter":
         raise TerminalModelError("refused", reply.text or "stopped by the server's content filter")
     if not reply.text.strip():
@@ -260,9 +289,9 @@ def check(reply: Reply) -> Reply:
     return reply
 
 
-def encode_reply(reply: Reply) -> str:
-    """What the journal stores: all that cannot be had from the request again."""
-    return orjson.dumps([reply.text, reply.reasoning, reply.finish_reason]).decode()
+def encode_reply(text: str, reasoning: str | None, finish_reason: str) -> str:
+    """What the journal stores of a reply: all that cannot be had from the request again."""
+    return orjson.dumps([text, reasoning, finish_reason]).decode()
 
 
 def decode_reply(model: Model, sampling: Sampling, key: str, stored: tuple[str, int, int, float]) -> Reply:
@@ -300,28 +329,37 @@ def read_failure(status: int, data: bytes, model: Model, endpoint: str) -> Model
     A wrong key, address or model name fails every request alike. Taken for terminal it would turn the
     whole seed set into rejects, so it is the user's ``ConfigError`` and stops the run.
     """
-    words = _server_words(data)
+    words = server_words(data)
     said = f"{model.name}: HTTP {status}: {words}"
     if status in (408, 409, 425, 429) or (status >= 500 and status not in (501, 505)):
         return TransientModelError(said)
     if status == 402:
         return TransientModelError(f"{said} (the account is out of credit)")
-    if status in (400, 403, 413, 422):
-        if status == 413 or CONTEXT.search(words):
-            return TerminalModelError("context_too_long", said)
-        if REFUSED.search(words):
-            return TerminalModelError("refused", said)
-        if status != 403:
-            return TerminalModelError("bad_request", said)
+    reason = refusal(status, words)
+    if reason is not None:
+        return TerminalModelError(reason, said)
     if status in (401, 403):
         return ConfigError(f"{said}; check api_key_env of endpoint {endpoint!r}")
     return ConfigError(f"{said}; check url of endpoint {endpoint!r} and model of {model.name!r}")
 
 
-def _server_words(data: bytes) -> str:
+def refusal(status: int, words: str) -> str | None:
+    """The reason for which a server with this status and these words will never answer this one request:
+    ``context_too_long``, ``refused`` or ``bad_request``; None if it may, or answers no request at all."""
+    if status in (400, 403, 413, 422):
+        if status == 413 or CONTEXT.search(words):
+            return "context_too_long"
+        if REFUSED.search(words):
+            return "refused"
+        if status != 403:
+            return "bad_request"
+    return None
+
+
+def server_words(data: bytes) -> str:
     """The message inside the usual error envelopes, else the start of the body."""
     try:
-        body = json.loads(data)
+        body = loads(data)
         found = body.get("error", body)
         words = found if isinstance(found, str) else found.get("message") or found.get("detail")
         code = found.get("code") or found.get("type") if isinstance(found, dict) else None
