@@ -171,8 +171,10 @@ def test_a_full_disk_is_said_and_a_defect_keeps_its_traceback(monkeypatch, capsy
 
 def test_every_command_is_documented() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = get_command(app)
-    for name, sub in command.commands.items():  # type: ignore[attr-defined]  # a click group
+    found = list(get_command(app).commands.items())  # type: ignore[attr-defined]  # a click group
+    while found:
+        name, sub = found.pop()
+        found += [(f"{name} {inner}", command) for inner, command in getattr(sub, "commands", {}).items()]
         assert sub.help, f"hydata {name} has no help text"
         assert f"hydata {name}" in readme, f"README.md does not mention `hydata {name}`"
         for parameter in sub.params:
