@@ -64,7 +64,8 @@ def say(what: str, took: Took, count: int, unit: str) -> None:
     print(f"    {what:<52} {took.of(count)} a {unit}  ({took.wall:.2f} s)", flush=True)
 
 
-def keys(seed: int, count: int) -> list[str]:
+def keys(seed: int | str, count: int) -> list[str]:
+    """``count`` keys: those of the rows that are built have a number for a seed, all others a name."""
     rng = random.Random(seed)
     return [rng.randbytes(16).hex() for _ in range(count)]
 
@@ -119,7 +120,7 @@ def insert(connection: sqlite3.Connection, values: list[module.Row]) -> None:
 
 def adding(path: Path) -> None:
     for concurrency in (256, 2000):
-        new = iter(entries(keys(-concurrency, ADDED)))
+        new = iter(entries(keys(f"{concurrency} at once", ADDED)))
 
         async def body(journal: Journal, new: Iterator[Entry] = new, concurrency: int = concurrency) -> None:
             async def caller() -> None:
@@ -134,7 +135,7 @@ def adding(path: Path) -> None:
             say(f"index round of {ADDED:,} rows", took, ADDED, "row")
 
         with_journal(path, body)
-    batches = rows(keys(-1, ADDED))
+    batches = rows(keys("alone", ADDED))
 
     async def commits(journal: Journal) -> None:
         with timed() as took:
@@ -146,7 +147,7 @@ def adding(path: Path) -> None:
 
     async def round(journal: Journal) -> None:
         with module._transaction(journal._writer):
-            insert(journal._writer, rows(keys(-2, module.ROUND)))
+            insert(journal._writer, rows(keys("round", module.ROUND)))
         with timed() as took:
             module._index(journal._writer)
         say(f"index round of {module.ROUND:,} rows", took, module.ROUND, "row")
@@ -165,7 +166,7 @@ def finding(path: Path, count: int) -> None:
     for what, wanted in (
         ("in the order they were written", shard),
         ("all over the file", known[:ASKED]),
-        ("that are not there", keys(-3, ASKED)),
+        ("that are not there", keys("missing", ASKED)),
     ):
         forget(path)
 
@@ -199,7 +200,7 @@ def opening(path: Path) -> None:
         for tail in (0, module.ROUND - 1, module.ROUND):
             module._index(connection)
             with module._transaction(connection):
-                insert(connection, rows(keys(-5 - tail, tail)))
+                insert(connection, rows(keys(f"tail of {tail}", tail)))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             forget(path)
             with timed() as took:
@@ -244,7 +245,7 @@ def first_design(path: Path, count: int) -> None:
             with module._transaction(connection):
                 insert(connection, made)
         connection.execute("PRAGMA synchronous=FULL")
-        new = rows(keys(-1, ADDED))
+        new = rows(keys("alone", ADDED))
         with timed() as took:
             for start in range(0, ADDED, BATCH):
                 with module._transaction(connection):
@@ -256,7 +257,7 @@ def first_design(path: Path, count: int) -> None:
 
 
 def plain_lines(path: Path) -> None:
-    new = entries(keys(-1, ADDED))
+    new = entries(keys("alone", ADDED))
     with path.open("wb") as f, timed() as took:
         for start in range(0, ADDED, BATCH):
             batch = new[start : start + BATCH]

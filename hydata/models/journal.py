@@ -137,7 +137,7 @@ class Journal:
         self._closed = False
         self._fresh: asyncio.AbstractEventLoop | None = None
         self._tail: dict[bytes, int] = {}
-        self._slice = SLICE // 4
+        self._slice = SLICE // 16  # until it is known how fast the disk is
         self._asked: deque[Asked] = deque()
         self._pending: SimpleQueue[Pending | None] = SimpleQueue()
         with ExitStack() as undo, _explained(path):
@@ -478,7 +478,7 @@ def export(path: Path, out: Path | IO[str], chosen: Chosen = Chosen()) -> int:
 
 def prune(path: Path, chosen: Chosen, *, dry_run: bool = False) -> Pruned:
     """Remove the rows that ``chosen`` means, and what is expected and was answered; then shrink the file,
-    which takes as much room again for a while. To be called under the warehouse's lock.
+    which for a while takes up to twice the room of what is left. To be called under the warehouse's lock.
 
     Raises:
         ConfigError: ``chosen`` names no condition.
@@ -494,11 +494,14 @@ def prune(path: Path, chosen: Chosen, *, dry_run: bool = False) -> Pruned:
             (rows,) = connection.execute(f"SELECT count(*) FROM replies WHERE {where}", values).fetchone()
             return Pruned(rows, before, before)
         with _transaction(connection):
-            rows = connection.execute(f"DELETE FROM replies WHERE {where}", values).rowcount
-            connection.execute("DELETE FROM keys WHERE id NOT IN (SELECT id FROM replies)")
             connection.execute(f"DELETE FROM expected WHERE {_ANSWERED}")
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            rows = connection.execute(f"DELETE FROM replies WHERE {where}", values).rowcount
+            if rows:
+                connection.execute("DELETE FROM keys WHERE id NOT IN (SELECT id FROM replies)")
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if rows or free:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return Pruned(rows, before, _size(path))
 
 
