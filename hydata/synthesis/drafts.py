@@ -97,11 +97,13 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
         HydataError: what concerned all.
     """
     results: dict[int, T] = {}
-    unanswered: list[TransientModelError] = []
+    unanswered = 0
+    first: str | None = None  # said of them; the errors themselves hold on to 12 KiB a call
     stopped: list[Exception] = []
     places = enumerate(calls)
 
     async def work() -> None:
+        nonlocal unanswered, first
         while not stopped and (next_call := next(places, None)) is not None:  # all take from the one iterator
             place, call = next_call
             try:
@@ -109,7 +111,8 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
             except (EndpointDownError, ConfigError, BudgetError, WarehouseError) as error:
                 stopped.append(error)
             except TransientModelError as error:
-                unanswered.append(error)
+                unanswered += 1
+                first = first or str(error)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -120,8 +123,8 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
     if stopped:
         raise stopped[0]
     if unanswered:
-        total = len(results) + len(unanswered)
-        raise TransientModelError(f"{len(unanswered)} of {total} calls stayed unanswered: {unanswered[0]}")
+        total = len(results) + unanswered
+        raise TransientModelError(f"{unanswered} of {total} calls stayed unanswered: {first}")
     return [results[place] for place in range(len(results))]
 
 
