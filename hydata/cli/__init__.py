@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydata import resources
+from hydata.cli import batch as batch_command
 from hydata.cli import journal as journal_command
 from hydata.cli import models as models_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
@@ -52,6 +53,7 @@ A first run:
 """,
 )
 
+app.add_typer(batch_command.app, name="batch")
 app.add_typer(journal_command.app, name="journal")
 app.add_typer(models_command.app, name="models")
 
