@@ -46,9 +46,9 @@ def main() -> None:
     names = _chosen(parser, "--only", told.only, usual, [c.name for c in CONTESTANTS])
     usual = ["instant", "realistic", "memory", *(["vllm"] if told.vllm else [])]
     scenarios = _chosen(parser, "--scenario", told.scenario, usual, list(SCENARIOS))
-    options = Options(told.requests, told.repeat, told.limit, told.vllm, told.vllm_python)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (told.envs or Path(temporary)).resolve()
+        options = Options(folder, told.requests, told.repeat, told.limit, told.vllm, told.vllm_python)
         ready, missing = install([c for c in CONTESTANTS if c.name in names], folder)
         page = [machine(), *missing]
         print("\n\n".join(page), flush=True)

@@ -21,9 +21,11 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Options:
-    """``requests``: the most of a run; ``repeat``: repetitions of the scenarios instant and vllm; ``limit``:
-    seconds until a run is stopped; ``vllm``: a folder to serve or a URL, ``vllm_python`` its interpreter."""
+    """``envs``: the folder of environments; ``requests``: the most of a run; ``repeat``: repetitions of the
+    scenarios instant and vllm; ``limit``: seconds until a run is stopped; ``vllm``: a folder to serve or a
+    URL, ``vllm_python`` its interpreter."""
 
+    envs: Path
     requests: int
     repeat: int
     limit: float
@@ -170,12 +172,21 @@ def against_vllm(ready: Ready, options: Options) -> str:
         raise SystemExit("the scenario vllm needs --vllm FOLDER or --vllm URL")
     python = options.vllm_python.absolute()
     with vllm.server(options.vllm, python) as served:
-        rounds = vllm.compare(served, python, options.repeat)
-    rows = [[f"{done.bench:.1f}", f"{done.hydata:.1f}", f"{done.hydata / done.bench:.1%}"] for done in rounds]
-    ratio = sum(done.hydata for done in rounds) / sum(done.bench for done in rounds)
+        rounds = vllm.compare(served, python, options.envs, options.repeat)
+    rows = [
+        [
+            *(f"{done.bench.tokens:,}", f"{done.bench.speed:.1f}", f"{done.hydata.tokens:,}"),
+            *(f"{done.hydata.speed:.1f}", f"{done.hydata.speed / done.bench.speed:.1%}"),
+        ]
+        for done in rounds
+    ]
+    ratio = sum(done.hydata.speed for done in rounds) / sum(done.bench.speed for done in rounds)
     return _section(
         f"vLLM {served.version}: {vllm.REQUESTS} times {vllm.MAX_TOKENS} tokens, {vllm.IN_FLIGHT} in flight",
-        _table(["vllm bench serve, output tokens/s", "hydata, output tokens/s", "ratio"], rows),
+        _table(
+            ["vllm bench serve, output tokens", "tokens/s", "hydata, output tokens", "tokens/s", "ratio"],
+            rows,
+        ),
         f"In turns on one server. Over all rounds hydata has {ratio:.1%} of what vLLM's own client has.",
     )
 

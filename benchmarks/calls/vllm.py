@@ -39,11 +39,24 @@ main(parser.parse_args())
 
 
 @dataclass(frozen=True)
-class Round:
-    """Output tokens a second of both, from the same server one after the other."""
+class Output:
+    """What a client got of the server in one run."""
 
-    bench: float
-    hydata: float
+    tokens: int
+    seconds: float
+
+    @property
+    def speed(self) -> float:
+        """Output tokens a second."""
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True)
+class Round:
+    """vLLM's own client and hydata, on the same server one after the other."""
+
+    bench: Output
+    hydata: Output
 
 
 @dataclass(frozen=True)
@@ -100,19 +113,30 @@ def server(target: str, python: Path) -> Iterator[Server]:
             process.wait(60)
 
 
-def compare(served: Server, python: Path, rounds: int) -> list[Round]:
-    """``rounds`` times vLLM's client, then hydata, after an uncounted warm-up."""
-    _bench(served, python, 0, IN_FLIGHT)
+def compare(served: Server, python: Path, folder: Path, rounds: int) -> list[Round]:
+    """``rounds`` times vLLM's client, then hydata, after an uncounted warm-up. What the client needs beside
+    vLLM is installed under ``folder``."""
+    extra = _pandas(python, folder / "vllm-bench")
+    _bench(served, python, extra, 0, IN_FLIGHT)
     return [
         Round(
-            bench=_bench(served, python, (2 * place + 1) * APART, REQUESTS),
+            bench=_bench(served, python, extra, (2 * place + 1) * APART, REQUESTS),
             hydata=_hydata(served, (2 * place + 2) * APART, REQUESTS),
         )
         for place in range(rounds)
     ]
 
 
-def _bench(served: Server, python: Path, first: int, requests: int) -> float:
+def _pandas(python: Path, folder: Path) -> Path:
+    """The folder with pandas for ``python``: the client reads prompts with it, and vLLM does not bring it
+    along. Not in vLLM's own environment, whose packages it might change."""
+    if not folder.exists():
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        _checked([*pip, "--target", str(folder), "pandas", "python-dateutil", "six", "tzdata"])
+    return folder
+
+
+def _bench(served: Server, python: Path, extra: Path, first: int, requests: int) -> Output:
     with tempfile.TemporaryDirectory() as folder:
         prompts = Path(folder) / "prompts.jsonl"
         rows = (json.dumps({"prompt": prompt(item)}) for item in range(first, first + requests))
@@ -134,14 +158,14 @@ def _bench(served: Server, python: Path, first: int, requests: int) -> float:
         }
         flags = ["--disable-shuffle", "--skip-chat-template", "--disable-tqdm", "--save-result"]
         arguments = [word for pair in asked.items() for word in pair]
-        _checked([str(python), "-c", BENCH, *arguments, *flags])
+        _checked([str(python), "-c", BENCH, *arguments, *flags], PYTHONPATH=str(extra))
         result = json.loads((Path(folder) / "result.json").read_text("utf-8"))
     if result["completed"] != requests:
         raise RuntimeError(f"vLLM's benchmark client completed {result['completed']} of {requests} requests")
-    return float(result["output_throughput"])
+    return Output(result["total_output_tokens"], result["duration"])
 
 
-def _hydata(served: Server, first: int, requests: int) -> float:
+def _hydata(served: Server, first: int, requests: int) -> Output:
     driver = Path(__file__).resolve().parent / "drivers" / "drive_tokens.py"
     with tempfile.TemporaryDirectory() as folder:
         asked = [
@@ -157,11 +181,13 @@ def _hydata(served: Server, first: int, requests: int) -> float:
     result = json.loads(said.rstrip().rsplit("\n", 1)[-1])
     if result["complete"] != requests:
         raise RuntimeError(f"hydata completed {result['complete']} of {requests} requests")
-    return float(result["tokens"] / result["seconds"])
+    return Output(result["tokens"], result["seconds"])
 
 
-def _checked(command: list[str]) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def _checked(command: list[str], **env: str) -> str:
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env}
+    )
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode} of {command[0]}:\n{done.stdout[-2000:]}")
     return done.stdout
