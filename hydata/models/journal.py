@@ -59,6 +59,7 @@ SLICE = 1024
 PATIENCE = 0.01
 """Seconds that one look-up query should take at the most: from a cold disk a key takes a hundred times as
 long, and then they are looked up in smaller slices, with a turn of the loop between them."""
+OTHERS = 0.05
 BUSY_MS = 60_000
 WAL_BYTES = 64 << 20
 
@@ -135,7 +136,7 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._closed = False
-        self._fresh: asyncio.AbstractEventLoop | None = None
+        self._stale_at = 0.0
         self._tail: dict[bytes, int] = {}
         self._slice = SLICE // 16  # until it is known how fast the disk is
         self._asked: deque[Asked] = deque()
@@ -160,7 +161,7 @@ class Journal:
         self._check_open()
         loop = asyncio.get_running_loop()
         name = bytes.fromhex(key)
-        self._refresh(loop)
+        self._refresh()
         if not self._upto and name not in self._tail:
             return None  # a new journal: nothing to wait for
         return (await self._ask([name], loop)).get(name)
@@ -202,7 +203,7 @@ class Journal:
             loop.call_soon(self._answer, loop)
         try:
             self._check_open()
-            self._refresh(loop)
+            self._refresh()
             with _explained(self.path):
                 found = self._look_up(wanted)
         except (WarehouseError, RuntimeError) as error:
@@ -230,16 +231,14 @@ class Journal:
             found.update((key, tuple(row)) for key, *row in _select(self._reader, BY_ID, recent))
         return found
 
-    def _refresh(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Learn of new rows, once a turn of the loop."""
-        if self._fresh is not loop:
+    def _refresh(self) -> None:
+        """Learn of new rows: of this process's own at once, of others' within ``OTHERS`` seconds, since a query
+        for every turn of the loop is one for every few replies."""
+        now = time.monotonic()
+        if self._last > self._seen or now >= self._stale_at:
             with _explained(self.path):
                 self._read_tail()
-            self._fresh = loop
-            loop.call_soon(self._grow_stale)
-
-    def _grow_stale(self) -> None:
-        self._fresh = None
+            self._stale_at = now + OTHERS
 
     def _read_tail(self) -> None:
         upto = 0

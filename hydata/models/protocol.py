@@ -94,11 +94,11 @@ class Form:
     is really sent, the rest are the parts of bodies and keys around the messages, as bytes."""
 
     sampling: Sampling
-    schema: str | None
     body_head: bytes
     body_tail: bytes
     key_head: bytes
     key_tail: bytes
+    key_end: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +135,11 @@ def prepare(model: Model, sampling: Sampling, schema: type[BaseModel] | None) ->
     drawn = (repr(sampling.temperature), repr(sampling.top_p), sampling.max_tokens, sampling.seed)
     return Form(
         sampling=sampling,
-        schema=None if schema is None else schema_json(schema),
         body_head=b'{"model":' + json.dumps(model.served).encode() + b',"messages":',
         body_tail=b"," + json.dumps(rest).encode()[1:-1] + b',"seed":',
         key_head=framed("request 1", model.identity),
         key_tail=framed(*drawn),
+        key_end=framed(None if schema is None else schema_json(schema)),
     )
 
 
@@ -158,7 +158,7 @@ def request_hashes(form: Form, messages: bytes, indices: Iterable[int]) -> dict[
     """The journal's keys of samples of a call, 32 hex digits each; ``messages`` is what ``written`` gave."""
     head = form.key_head + framed(messages) + form.key_tail
     return {
-        index: hashlib.blake2b(head + framed(index, form.schema), digest_size=16).hexdigest()
+        index: hashlib.blake2b(head + framed(index) + form.key_end, digest_size=16).hexdigest()
         for index in indices
     }
 
