@@ -74,16 +74,16 @@ class Outbox:
     files with ``-2``, ``-3`` ... in their names. To be used as a context: the files appear when its body is
     through, or not at all.
 
-    Only requests of ``step`` are written (None: of any), the others are counted in ``others``. ``only_new``
-    leaves out what the journal expects from an earlier batch. ``again`` counts those of an earlier batch that
-    were written once more, or left out.
+    Only requests of ``step`` are written (None: of any); ``steps`` counts all that were taken. ``only_new``
+    leaves out what the journal expects from an earlier batch; ``again`` counts those, whether they were
+    left out or written once more.
     """
 
     def __init__(
         self, path: Path, step: str | None = None, only_new: bool = False, max_requests: int = MAX_REQUESTS
     ) -> None:
         self.files: list[BatchFile] = []
-        self.others: Counter[str] = Counter()
+        self.steps: Counter[str] = Counter()
         self.again = 0
         self._path = path
         self._step = step
@@ -138,8 +138,8 @@ class Outbox:
             return
         self._seen.add(name)
         step = request.purpose.partition("/")[0]
+        self.steps[step] += 1
         if self._step not in (None, step):
-            self.others[step] += 1
             return
         self._waiting[key] = request
         if len(self._waiting) == PIECE:
