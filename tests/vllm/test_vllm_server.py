@@ -1,7 +1,7 @@
 """A real vLLM server on the CPU, started and kept by hydata: `make test-vllm`.
 
-The server takes 30 s to start on an idle machine, so each of the three tests starts one and does all it can
-with it.
+A server takes 30 s to start on an idle machine, so there are two: one kept by `hydata models up`, which is
+used by others and at last killed, and one of a test that kills the server instead.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +37,6 @@ SEEDS = (
     "qa/word_problems.csv",
     "web/en_heat_pump.html",
     "web/en_longitude.html",
-    "web/en_sourdough.html",
 )
 
 
@@ -45,13 +44,13 @@ class Answer(BaseModel):
     colour: Literal["red", "green", "blue"]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example of a vLLM server with a free port, all of whose seeds are used, and short answers."""
     environment = os.environ.get("HYDATA_VLLM")
     if not environment:
         pytest.fail("HYDATA_VLLM does not name vLLM's environment; `make test-vllm` builds one and sets it")
-    folder = tmp_path / "project"
+    folder = tmp_path_factory.mktemp("vllm") / "project"
     shutil.copytree(ROOT / "examples" / "vllm", folder)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -61,17 +60,38 @@ def project(tmp_path: Path) -> Path:
         ("../../.venv-vllm", environment),
         ("port = 8017", f"port = {port}"),
         ("context = 4096", "context = 2048"),
+        ("{ smol = 1, smol-careful = 1 }", "{ smol = 1 }"),
     )
     edit(
         folder / "recipe.toml",
         ("../../", f"{ROOT}/"),
-        ("../demo/", f"{ROOT}/examples/demo/"),
         ("share = 0.55", "share = 1.0"),
         ("count = 8", "count = 24"),
         ("max_tokens = 160\n\n[critique]", "max_tokens = 60\n\n[critique]"),
         ("characters = 400\nmax_tokens = 160", "characters = 300\nmax_tokens = 80"),
     )
     return folder
+
+
+def command(project: Path, name: str) -> list[str]:
+    return [sys.executable, "-c", HYDATA, "models", name, "--models", str(project / "models.toml")]
+
+
+@pytest.fixture(scope="module")
+def served(project: Path) -> Iterator[Path]:
+    """The project while `hydata models up` keeps its server, and is then killed: nothing may be left."""
+    up = subprocess.Popen(command(project, "up"), cwd=project, stdout=subprocess.PIPE, text=True)
+    pids = {}
+    try:
+        assert "127.0.0.1" in up.stdout.readline()
+        pids = processes(project)
+        assert len(pids) >= 3  # server, engine, worker
+        yield project
+        assert processes(project) == pids  # others used it and left it alone
+    finally:
+        up.kill()
+        up.communicate()
+    wait_until(lambda: gone(pids), "all of the server's processes gone")
 
 
 def edit(file: Path, *changes: tuple[str, str]) -> None:
@@ -116,34 +136,6 @@ def run(project: Path, root: Path) -> Session:
     return asyncio.run(run_recipe(root, load_recipe(project / "recipe.toml", seeds)))
 
 
-def test_the_four_steps_and_a_second_run_that_asks_nothing(project: Path, tmp_path: Path) -> None:
-    session = run(project, tmp_path / "w")
-    with connect(session.root, session.head, session.schemas) as con:
-        models = dict(
-            con.execute("SELECT step, list(DISTINCT model) FROM conversations GROUP BY step").fetchall()
-        )
-        answers, samples = con.execute(
-            "SELECT count(*), count(*) FILTER (sample_index = 1) FROM responses"
-        ).fetchone()
-        (critiques,) = con.execute("SELECT count(*) FROM critiques").fetchone()
-    assert set(models) == {"generate", "evolve", "self_instruct", "respond"}
-    for (model,) in models.values():
-        assert re.fullmatch(r"smollm2-135m-instruct@[0-9a-f]{16} \(vllm \S+\)", model)
-    assert critiques > 0
-    assert samples > 0
-    assert answers > samples
-    stats = session.ledger.total
-    assert stats.cached == 0
-    assert stats.replies == stats.calls > answers  # every one of them was really given
-    assert stats.sent < stats.calls  # several answers by one request
-    assert stats.completion_tokens > stats.replies
-    assert processes(project) == {}
-
-    again = run(project, tmp_path / "w")
-    assert again.ledger.total.calls == 0
-    assert processes(project) == {}
-
-
 def test_samples_schemas_and_a_server_killed_amid_calls(project: Path, tmp_path: Path) -> None:
     def ask(text: str, **changes: object) -> Call:
         return Call(**{"messages": (Message("user", text),), "sampling": Sampling(max_tokens=40), **changes})
@@ -185,22 +177,35 @@ def test_samples_schemas_and_a_server_killed_amid_calls(project: Path, tmp_path:
     assert log.count("hydata starts vLLM") == 2
 
 
-def test_models_up_check_and_what_is_left_when_it_is_killed(project: Path, tmp_path: Path) -> None:
-    def command(name: str) -> list[str]:
-        return [sys.executable, "-c", HYDATA, "models", name, "--models", str(project / "models.toml")]
+def test_check_reports_what_it_can_do(served: Path) -> None:
+    check = subprocess.run(command(served, "check"), cwd=served, capture_output=True, text=True)
+    assert check.returncode == 0, check.stderr
+    row = next(line.split() for line in check.stdout.splitlines() if line.startswith("vllm"))
+    assert row[:6] == ["vllm", "vllm", "smollm2-135m-instruct", "2,048", "yes", "yes"]
+    assert float(row[6]) > 0
 
-    up = subprocess.Popen(command("up"), cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    try:
-        assert "127.0.0.1" in up.stdout.readline()
-        pids = processes(project)
-        assert len(pids) >= 3  # server, engine, worker
-        check = subprocess.run(command("check"), cwd=tmp_path, capture_output=True, text=True)
-        assert check.returncode == 0, check.stderr
-        row = next(line.split() for line in check.stdout.splitlines() if line.startswith("vllm"))
-        assert row[:6] == ["vllm", "vllm", "smollm2-135m-instruct", "2,048", "yes", "yes"]
-        assert float(row[6]) > 0
-        assert processes(project) == pids  # whose server it was, it still is
-    finally:
-        up.kill()
-        up.communicate()
-    wait_until(lambda: gone(pids), "all of the server's processes gone")
+
+def test_the_four_steps_and_a_second_run_that_asks_nothing(served: Path, tmp_path: Path) -> None:
+    session = run(served, tmp_path / "w")
+    with connect(session.root, session.head, session.schemas) as con:
+        models = dict(
+            con.execute("SELECT step, list(DISTINCT model) FROM conversations GROUP BY step").fetchall()
+        )
+        answers, samples = con.execute(
+            "SELECT count(*), count(*) FILTER (sample_index = 1) FROM responses"
+        ).fetchone()
+        (critiques,) = con.execute("SELECT count(*) FROM critiques").fetchone()
+    assert set(models) == {"generate", "evolve", "self_instruct", "respond"}
+    for (model,) in models.values():
+        assert re.fullmatch(r"smollm2-135m-instruct@[0-9a-f]{16} \(vllm \S+\)", model)
+    assert critiques > 0
+    assert samples > 0
+    assert answers > samples
+    stats = session.ledger.total
+    assert stats.calls == stats.replies + stats.cached + stats.refused
+    assert stats.replies > answers  # every one of them was really given
+    assert stats.sent < stats.calls  # several answers by one request
+    assert stats.completion_tokens > stats.replies
+
+    again = run(served, tmp_path / "w")
+    assert again.ledger.total.calls == 0
