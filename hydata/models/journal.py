@@ -232,8 +232,8 @@ class Journal:
         return found
 
     def _refresh(self) -> None:
-        """Learn of new rows: of this process's own at once, of others' within ``OTHERS`` seconds, since a query
-        for every turn of the loop is one for every few replies."""
+        """Learn of new rows: of this process's own at once, of others' within ``OTHERS`` seconds; a query for
+        every turn of the loop would be one for every few replies."""
         now = time.monotonic()
         if self._last > self._seen or now >= self._stale_at:
             with _explained(self.path):
