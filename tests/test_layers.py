@@ -14,6 +14,7 @@ LAYERS = (
     {"recipe"},
     {"session", "report", "resources"},
     {"run"},
+    {"forecast"},
     {"progress"},
     {"cli"},
 )

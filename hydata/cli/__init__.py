@@ -6,7 +6,6 @@ the error's own exit code (see ``hydata.errors``).
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -24,11 +23,13 @@ from hydata import resources
 from hydata.cli import batch as batch_command
 from hydata.cli import journal as journal_command
 from hydata.cli import models as models_command
+from hydata.cli import plan as plan_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
 from hydata.export.provenance import read_provenance
 from hydata.models import Budget
+from hydata.models import run as run_in_loop
 from hydata.progress import RunProgress
 from hydata.recipe import Recipe, load_recipe, table_schemas
 from hydata.report import FunnelRow, funnel, story
@@ -98,7 +99,7 @@ def ingest(
     """
     loaded = _recipe(recipe, tuple(paths), kind)
     with RunProgress(err) as progress:
-        session = asyncio.run(run_recipe(warehouse, loaded, until="ingest", progress=progress))
+        session = run_in_loop(run_recipe(warehouse, loaded, until="ingest", progress=progress))
     with connect(warehouse, session.head, session.schemas) as con:
         _print_query(con, "SELECT kind, count(*) AS documents FROM documents GROUP BY ALL ORDER BY ALL", {})
         _print_query(
@@ -136,7 +137,7 @@ def run(
     """
     loaded = _with_budget(_recipe(recipe, tuple(paths or ()), None), budget_tokens, budget_cost)
     with RunProgress(err) as progress:
-        session = asyncio.run(
+        session = run_in_loop(
             run_recipe(warehouse, loaded, rebuild=rebuild or (), until=until, progress=progress)
         )
     with connect(warehouse, session.head, session.schemas) as con:
@@ -148,6 +149,9 @@ def run(
             f"classifier and stay; `--rebuild {stage}` redoes them"
         )
     out.print('\nNext: `hydata export`, `hydata status`, `hydata sql "SELECT ..."`, `hydata why RECORD`')
+
+
+app.command()(plan_command.plan)
 
 
 @app.command()

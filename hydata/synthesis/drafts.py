@@ -79,7 +79,7 @@ def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | 
     return {id for place, id in line[:maximum] if place < share}
 
 
-WINDOW = 4096
+WINDOW = 2048
 """Calls of a shard under way at once: more than the requests any endpoint takes, so that none waits for us.
 All of a shard's at once, tens of thousands, took 7 KiB each."""
 
