@@ -77,7 +77,7 @@ def _print(found: Forecast, budget: Budget) -> None:
         out.print(f"not in the sample: {', '.join(found.absent)}; a larger --sample reaches them")
     spent = found.spent
     out.print(
-        f"\nthe sample made {spent.calls:,} calls, {spent.cached:,} of which the journal answered; the others "
+        f"\nthe sample made {spent.calls:,} calls; the journal answered {spent.cached:,}, the others "
         f"took {spent.prompt_tokens:,} tokens in, {spent.completion_tokens:,} out, cost {spent.cost:.4g}"
     )
     total = found.total
