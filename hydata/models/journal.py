@@ -9,10 +9,10 @@ waits for one sync and a thousand together wait for one as well, and the loop is
 
 Appending to ``replies`` costs the same at any size. An index over random keys does not: at millions of rows
 each new one touches a page of its own. So ``keys`` is brought up to date in rounds, many keys at
-once and sorted, and every process holds the keys behind ``indexed``, the *tail*, in memory: it asks
-for newer rows before each look-up and so sees what other processes wrote. Keys asked for
-during one turn of the loop are looked up by one query. If a call was answered in two processes at
-once, the row with the lower id stands.
+once and sorted, and every process holds the keys behind ``indexed``, the *tail*, in memory: a look-up
+asks for newer rows first and so sees what other processes wrote, at the latest after ``OTHERS`` seconds.
+Keys asked for during one turn of the loop are looked up by one query. If a call was answered in two
+processes at once, the row with the lower id stands.
 
 WAL with ``synchronous=FULL``: a transaction that has returned survives SIGKILL (WAL with NORMAL would do
 for that) and a power cut (NORMAL would lose the last ones). Several processes may share the file; each waits
