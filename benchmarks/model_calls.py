@@ -2,14 +2,14 @@
 
     python benchmarks/model_calls.py --envs DIR --out FILE       # all of it but vLLM
     python benchmarks/model_calls.py --only hydata,curator --scenario instant --requests 2000
-    python benchmarks/model_calls.py --scenario vllm --vllm FOLDER --vllm-python ENV/bin/python
+    python benchmarks/model_calls.py --scenario vllm --vllm .venv-vllm/smollm2-135m-instruct
 
 Scenarios:
 
 instant     the stub answers at once: what a request costs the client
 realistic   answers take seconds and a tenth of the attempts fails: how busy a client keeps the server
 memory      hydata with ten times the requests
-vllm        the same prompts by hydata and by vLLM's own benchmark client, in turns
+vllm        the same prompts by hydata and by vLLM's own benchmark client, in turns (after ``make vllm``)
 
 To be run by the Python of hydata's own environment, on a machine that does nothing else.
 """

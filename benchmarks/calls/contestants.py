@@ -57,7 +57,7 @@ def interpreter(contestant: Contestant, envs: Path) -> Path:
     """The contestant's Python; its environment is built under ``envs`` unless it stands there.
 
     Raises:
-        InstallError: with the end of what pip said.
+        InstallError: with pip's errors.
     """
     if not contestant.packages:
         return Path(sys.executable)
@@ -71,6 +71,7 @@ def interpreter(contestant: Contestant, envs: Path) -> Path:
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*pip, *contestant.packages], capture_output=True, text=True)
     if done.returncode:
-        raise InstallError(" ".join(done.stderr.split())[-300:])
+        errors = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
+        raise InstallError("; ".join(errors)[-300:] or f"pip: exit code {done.returncode}")
     listed.write_text(wanted, "utf-8")
     return python

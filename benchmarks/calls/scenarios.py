@@ -132,7 +132,7 @@ def realistic(ready: Ready, options: Options) -> str:
                 f"{seen.occupied / (seen.fed * slots):.1%}" if seen.fed else "",
                 f"{seen.requests:,}",
                 f"{seen.again:,}",
-                f"{done.cpu * 1000 / max(1, replies):.2f}",
+                f"{done.cpu * 1000 / replies:.2f}" if replies else "",
                 f"{done.peak_bytes / MIB:,.0f}",
             ]
         )

@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Iterator
 
-import uvloop
 from driver import IN_FLIGHT, ITEMS, SCRATCH, URL, report
 from pydantic import HttpUrl
 from workload import is_answer, prompt
 
-from hydata.models import Call, Models, OpenAIEndpoint, Sampling, one_model, open_models
+from hydata.models import Call, Models, OpenAIEndpoint, Sampling, one_model, open_models, run
 from hydata.schema import Message
 from hydata.synthesis.drafts import gather
 
 SHARD = 5_000
 SHARDS_IN_FLIGHT = 4
 """As in a run: a shard's replies are let go when it is done, and its slow tail leaves room to the next."""
+SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
 
 
 async def answered(models: Models, item: int) -> bool:
-    call = Call((Message("user", prompt(item)),), Sampling(temperature=0.7, top_p=0.95, max_tokens=512))
+    call = Call((Message("user", prompt(item)),), SAMPLING)
     reply = await models.complete(models.route("responder", str(item)), call)
     return is_answer(item, reply.text)
 
@@ -37,6 +37,4 @@ async def main() -> int:
         return sum(await asyncio.gather(*(work(models, shards) for _ in range(SHARDS_IN_FLIGHT))))
 
 
-with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-    complete = runner.run(main())
-report(complete, "hydata", "aiohttp")
+report(run(main()), "hydata", "pyreqwest", "uvloop")

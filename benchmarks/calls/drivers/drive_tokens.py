@@ -3,16 +3,14 @@
 python drive_tokens.py URL ITEMS IN_FLIGHT FOLDER MODEL FIRST_ITEM MAX_TOKENS
 """
 
-import asyncio
 import sys
 import time
 
-import uvloop
 from driver import IN_FLIGHT, ITEMS, SCRATCH, URL, report
 from pydantic import HttpUrl
 from workload import prompt
 
-from hydata.models import Call, OpenAIEndpoint, Reply, Sampling, one_model, open_models
+from hydata.models import Call, OpenAIEndpoint, Reply, Sampling, one_model, open_models, run
 from hydata.schema import Message
 from hydata.synthesis.drafts import gather
 
@@ -30,7 +28,6 @@ async def main() -> tuple[list[Reply], float]:
         return replies, time.perf_counter() - start
 
 
-with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-    replies, seconds = runner.run(main())
+replies, seconds = run(main())
 tokens = sum(reply.completion_tokens for reply in replies)
 report(len(replies), "hydata", tokens=tokens, seconds=seconds)
