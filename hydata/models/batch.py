@@ -173,6 +173,7 @@ class Outbox:
             number = f"-{len(self.files) + 1}" if self.files else ""
             path = self._path.with_stem(self._path.stem + number)
             aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+            path.parent.mkdir(parents=True, exist_ok=True)
             file = BatchFile(path, aside, model.served, self._open.enter_context(aside.open("wb")))
             self._growing[model.identity, model.served] = file
             self.files.append(file)

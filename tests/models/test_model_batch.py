@@ -486,15 +486,16 @@ TABLES = (
 
 
 def test_a_recipe_done_in_rounds_equals_one_that_asked_servers(hydata, project):
-    recipe = load_recipe(Path("recipe.toml"), ("seeds",))
+    seeds = ("seeds/qa", "seeds/web")
+    recipe = load_recipe(Path("recipe.toml"), seeds)
     asked = asyncio.run(run_recipe(project / "asked", recipe))
     config = project / "models.toml"
     standin = config.read_text()
     stages = []
     while True:
-        code, said = hydata("batch", "write", "recipe.toml", "seeds", "-o", "b.jsonl", "-w", "w")
+        code, said = hydata("batch", "write", "recipe.toml", *seeds, "-o", "new/b.jsonl", "-w", "w")
         assert code == 0, said
-        files = sorted(project.glob("b*.jsonl"))
+        files = sorted(project.glob("new/b*.jsonl"))
         if not files:
             break
         stages.append(re.search(r"^(\w+): [\d,]+ requests$", said, re.MULTILINE)[1])
@@ -508,7 +509,7 @@ def test_a_recipe_done_in_rounds_equals_one_that_asked_servers(hydata, project):
     assert "nothing is pending, the recipe is done" in said
 
     config.write_text(standin.replace("delay = 0", "fail_every = 1"))  # who asks a server gets nothing
-    code, said = hydata("run", "recipe.toml", "seeds", "-w", "w")
+    code, said = hydata("run", "recipe.toml", *seeds, "-w", "w")
     assert code == 0, said
     for query in TABLES:
         assert table(project / "w", query) == table(asked.root, query)
