@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from hydata.errors import BudgetError, ConfigError, EndpointDownError, TransientModelError
+from hydata.errors import BudgetError, ConfigError, EndpointDownError, TransientModelError, WarehouseError
 from hydata.models import Ledger, Outbox
 from hydata.recipe import Node, Recipe, plan
 from hydata.session import Job, Result, Session, open_session
@@ -85,7 +85,7 @@ async def run_recipe(
                     return None
                 try:
                     result = await session.execute(job)
-                except (EndpointDownError, ConfigError, BudgetError):
+                except (EndpointDownError, ConfigError, BudgetError, WarehouseError):
                     # what stops this shard would stop the next one: it is left for the next run
                     hopeless = True
                     raise

@@ -23,7 +23,13 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hydata.errors import ConfigError, HydataError, TerminalModelError, TransientModelError
+from hydata.errors import (
+    ConfigError,
+    HydataError,
+    TerminalModelError,
+    TransientModelError,
+    WarehouseError,
+)
 from hydata.models import embedded, router, vllm
 from hydata.models.batch import Outbox
 from hydata.models.config import (
@@ -35,6 +41,7 @@ from hydata.models.config import (
 )
 from hydata.models.journal import Entry, Journal
 from hydata.models.protocol import (
+    FREE,
     Call,
     Form,
     Model,
@@ -67,6 +74,12 @@ class Models:
     """All models of a run; made by ``open_models``, used inside ``async with`` in one event loop."""
 
     def __init__(self, config: ModelsConfig, journal: Path, budget: Budget, outbox: Outbox | None) -> None:
+        charged = any(e.price != FREE for e in config.endpoints.values())
+        if budget.cost is not None and not charged:
+            raise ConfigError(
+                f"budget.cost = {budget.cost:g}: no endpoint of {config.file} has a price; give each "
+                "price = { input = ..., output = ... } for a million tokens, or set budget.tokens"
+            )
         self.config = config
         self.ledger = Ledger(budget)
         self._journal_path = journal
@@ -168,7 +181,7 @@ class Models:
             ConfigError: the endpoint answers no call at all (wrong key, address, model name).
             WarehouseError: the journal cannot be written.
         """
-        form = self._form(model, call.sampling, None)
+        form = self._form(model, call.sampling, call.schema)
         return check(await self._one(self._request(model, call, form, 1)))
 
     async def samples(self, model: Model, call: Call, count: int) -> list[Reply | TerminalModelError]:
@@ -178,7 +191,7 @@ class Models:
         Raises:
             As ``complete``, but what never will have a reply stands in its place.
         """
-        request = self._request(model, call, self._form(model, call.sampling, None), count)
+        request = self._request(model, call, self._form(model, call.sampling, call.schema), count)
         if not model.several or self._outbox is not None:
             alone = [self._one_or_none(request.only([i])) for i in request.keys]
             return [_usable(outcome) for outcome in await _together(alone)]
@@ -189,16 +202,16 @@ class Models:
             for i, key in keys.items()
             if key in found
         }
-        missing = [i for i in keys if i not in made]
-        elsewhere = [i for i in missing if keys[i] in self._landings]  # equal calls are under way
-        counters.calls += count - len(elsewhere)
+        counters.calls += len(made)
+        counters.ended += len(made)
         for _, prompt_tokens, completion_tokens, seconds in found.values():
             counters.found(prompt_tokens, completion_tokens, seconds)
-        counters.ended += len(made)
-        for run in _runs([i for i in missing if i not in elsewhere]):
-            made |= await self._several(request.only(run))
-        for i in elsewhere:
-            made[i] = await self._one_or_none(request.only([i]))
+        for run in _runs([i for i in keys if i not in made]):
+            for mine in _runs([i for i in run if keys[i] not in self._landings]):
+                made |= await self._several(request.only(mine))
+            for i in run:
+                if i not in made:  # an equal call was under way
+                    made[i] = await self._one_or_none(request.only([i]))
         return [_usable(made[i]) for i in keys]
 
     async def structured(self, model: Model, call: Call, schema: type[T]) -> tuple[T, Reply]:
@@ -291,6 +304,7 @@ class Models:
     async def _several(self, request: Request) -> dict[int, Reply | TerminalModelError]:
         """Consecutive samples by as few requests as the server allows."""
         made: dict[int, Reply | TerminalModelError] = {}
+        request.counters.calls += len(request.keys)
         try:
             while missing := [i for i in request.keys if i not in made]:
                 made |= await self._fetch(request.only(missing))
@@ -345,24 +359,24 @@ class Models:
         for reply in replies[1:]:
             completion += reply.completion_tokens
             counters.squares += reply.completion_tokens**2
+        counters.answered += 1
         counters.replies += len(replies)
         counters.prompt_tokens += first.prompt_tokens
         counters.completion_tokens += completion
         counters.cost += transport.settings.price.of(first.prompt_tokens, completion)
         counters.seconds += first.seconds
         counters.latencies[bucket(first.seconds)] += 1
-        for reply in replies:
-            await self.journal.add(
-                Entry(
-                    key=reply.request_hash,
-                    purpose=request.purpose,
-                    model=model.identity,
-                    reply=encode_reply(reply.text, reply.reasoning, reply.finish_reason),
-                    prompt_tokens=reply.prompt_tokens,
-                    completion_tokens=reply.completion_tokens,
-                    seconds=reply.seconds,
-                )
-            )
+        try:
+            if len(replies) == 1:
+                await self.journal.add(_entry(request, first))
+            else:
+                await asyncio.gather(*(self.journal.add(_entry(request, reply)) for reply in replies))
+        except WarehouseError as error:
+            # what is answered from here on would be paid for and lost
+            for known in self._servers.values():
+                for server in known.values():
+                    server.stop(error)
+            raise
         useless = [u for u in map(_usable, replies) if isinstance(u, TerminalModelError)]
         transport.judge(useless[0] if len(useless) == len(replies) else None)
         return replies
@@ -396,6 +410,12 @@ class Models:
                 f"{self.config.file}: endpoints.{name}.api_key_env = {endpoint.api_key_env!r}: "
                 "that environment variable is not set; export it and run again"
             )
+        value = value.strip()
+        if not value.isascii() or not value.isprintable():
+            raise ConfigError(
+                f"{self.config.file}: endpoints.{name}.api_key_env = {endpoint.api_key_env!r}: that variable "
+                "holds characters that no key has (a line break, perhaps); export it anew"
+            )
         return value
 
 
@@ -416,6 +436,18 @@ async def _together(
         if isinstance(outcome, BaseException) and not isinstance(outcome, TerminalModelError):
             raise outcome
     return [o for o in outcomes if isinstance(o, Reply | TerminalModelError)]
+
+
+def _entry(request: Request, reply: Reply) -> Entry:
+    return Entry(
+        key=reply.request_hash,
+        purpose=request.purpose,
+        model=request.model.identity,
+        reply=encode_reply(reply.text, reply.reasoning, reply.finish_reason),
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        seconds=reply.seconds,
+    )
 
 
 def _usable(outcome: Reply | TerminalModelError) -> Reply | TerminalModelError:

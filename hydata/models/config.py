@@ -49,7 +49,7 @@ ROLES: tuple[RoleName, ...] = get_args(RoleName)
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 MaxTokens = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
 
 class Sampling(Settings):
@@ -64,8 +64,8 @@ class Sampling(Settings):
 class Price(Settings):
     """What an endpoint charges for a million tokens read and for a million written, in any one currency."""
 
-    input: float = Field(default=0, ge=0)
-    output: float = Field(default=0, ge=0)
+    input: float = Field(default=0, ge=0, allow_inf_nan=False)
+    output: float = Field(default=0, ge=0, allow_inf_nan=False)
 
     def of(self, prompt_tokens: float, completion_tokens: float) -> float:
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
@@ -215,7 +215,7 @@ class ModelEntry(Settings):
         return sampling.model_copy(update=own) if own else sampling
 
 
-Weights = Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+Weights = Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
 """Names of models and the share of records each gets (any positive numbers)."""
 
 

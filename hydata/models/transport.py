@@ -36,7 +36,15 @@ from hydata.errors import (
 )
 from hydata.models.config import Endpoint
 from hydata.models.limiter import Limiter, take
-from hydata.models.protocol import Model, Reply, Request, read_failure, read_replies, request_body
+from hydata.models.protocol import (
+    BYTES_A_TOKEN,
+    Model,
+    Reply,
+    Request,
+    read_failure,
+    read_replies,
+    request_body,
+)
 from hydata.models.usage import Ledger
 
 MAX_WAIT = 30.0
@@ -47,8 +55,6 @@ IDLE_SECONDS = 4.0
 just then would be lost."""
 HOPELESS = 20
 OVERLOADED = (429, 503)
-BYTES_A_TOKEN = 3
-"""Of a request's JSON, English or Chinese: on the dear side, for the budget before the first reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class Transport:
     api_key: str | None = None
     local: bool = False
     ready: Callable[[], Awaitable[None]] = _always
+    failures: int = 0
     limiter: Limiter = field(init=False)
     _client: Client = field(init=False)
     _answered_at: float = -math.inf
@@ -119,7 +126,7 @@ class Transport:
         request = self._client.post(f"{self.url}/chat/completions").body_bytes(data).build()
         try:
             response = await request.send()
-            body = (await response.bytes()).to_bytes()
+            body = self._redacted((await response.bytes()).to_bytes())
         except RequestTimeoutError:
             limit = f"no answer from {self.url} within {self.settings.timeout:g} s"
             return Failure(TransientModelError(f"{model.name}: {limit}"), overloaded=True)
@@ -129,7 +136,7 @@ class Transport:
         if response.status == 200:
             return Answer(body, time.perf_counter() - start)
         return Failure(
-            read_failure(response.status, self._redacted(body), model, self.name),
+            read_failure(response.status, body, model, self.name),
             _seconds(response.get_header("Retry-After")) or 0.0,
             response.status in OVERLOADED,
         )
@@ -141,13 +148,14 @@ class Transport:
 
     def failed(self) -> None:
         now = time.monotonic()
+        self.failures += 1
         if now >= self._rest_until:
             self._rests += 1
-            self._rest_until = now + min(MAX_WAIT, self.settings.backoff * 2 ** (self._rests - 1))
+            self._rest_until = now + _wait(self.settings.backoff, self._rests)
 
     def answered(self) -> None:
         self._answered_at = time.monotonic()
-        self._rests, self._rest_until = 0, -math.inf
+        self.failures, self._rests, self._rest_until = 0, 0, -math.inf
 
     def silent_since(self, moment: float) -> bool:
         """Whether nobody has had an answer from it since."""
@@ -247,13 +255,14 @@ async def _wait_for_next(sending: Sending, transport: Transport, failure: Failur
     """Wait before the next attempt, or raise because there is to be none."""
     settings = transport.settings
     if attempt < settings.attempts:
-        wait = min(MAX_WAIT, settings.backoff * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+        wait = _wait(settings.backoff, attempt) * random.uniform(0.5, 1)
         await transport.pause(max(wait, failure.retry_after * random.uniform(1, 1.1)))
         transport.check(sending.began)
         return
     gave_up = f"{failure.error}; gave up after {attempt} attempts"
     servers = sending.servers.values()
-    if not all(server.silent_since(sending.began) for server in servers):
+    others = sum(server.failures for server in servers) > attempt
+    if not others or not all(server.silent_since(sending.began) for server in servers):
         raise TransientModelError(gave_up) from failure.error
     names = ", ".join(server.name for server in servers)
     seconds = time.monotonic() - sending.began
@@ -267,16 +276,21 @@ async def _wait_for_next(sending: Sending, transport: Transport, failure: Failur
 
 
 async def _ask_hedged(sending: Sending) -> tuple[Answer | Failure, Transport]:
-    """``_ask``, and once more beside it after the ``hedge`` of the first server; the first answer counts."""
+    """``_ask``, and once more beside it after the ``hedge`` of the first server; the first answer counts. The
+    second one's failure, or its being too much for the budget, does not end the first."""
     hedge = next(iter(sending.servers.values())).settings.hedge
-    pending = {asyncio.create_task(_ask(sending))}
+    first = asyncio.create_task(_ask(sending))
+    pending = {first}
     try:
         done, pending = await asyncio.wait(pending, timeout=hedge)
         if not done:
             pending.add(asyncio.create_task(_ask(sending)))
-        while not done or (pending and not any(isinstance(task.result()[0], Answer) for task in done)):
+        while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        return min((task.result() for task in done), key=lambda result: isinstance(result[0], Failure))
+            for task in done:
+                if task.exception() is None and isinstance(task.result()[0], Answer):
+                    return task.result()
+        return first.result()
     finally:
         for task in pending:
             task.cancel()
@@ -290,14 +304,15 @@ async def _ask(sending: Sending) -> tuple[Answer | Failure, Transport]:
         transport.check(sending.began)
         await transport.ready()
         most = len(request.keys) * request.form.sampling.max_tokens
-        ledger.check(len(sending.data) // BYTES_A_TOKEN, most, transport.settings.price)
-        request.counters.sent += 1
-        sent_in = limiter.sent()
-        ledger.under_way += 1
+        asked = len(sending.data) // BYTES_A_TOKEN
+        aside = await ledger.reserve(request.counters, asked, most, transport.settings.price)
         try:
+            transport.check(sending.began)
+            request.counters.sent += 1
+            sent_in = limiter.sent()
             outcome = await transport.attempt(request.model, sending.data)
         finally:
-            ledger.under_way -= 1
+            ledger.release(aside)
         limiter.note(sent_in, overloaded=isinstance(outcome, Failure) and outcome.overloaded)
         return outcome, transport
     finally:
@@ -315,6 +330,11 @@ async def _slot(servers: Servers) -> Transport:
         if not transport.resting or all(server.resting for server in servers.values()):
             return transport
         transport.limiter.release()  # it failed while this request waited
+
+
+def _wait(backoff: float, failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(MAX_WAIT, backoff * 2.0 ** min(failures - 1, 30))
 
 
 def _cause(error: RequestError) -> str:
@@ -338,6 +358,6 @@ def _seconds(retry_after: str | None, now: Callable[[], float] = time.time) -> f
     except ValueError:
         try:
             seconds = parsedate_to_datetime(retry_after).timestamp() - now()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)

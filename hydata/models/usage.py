@@ -2,7 +2,8 @@
 
     calls     were asked for             cached    needed no request (journal, or an equal call in flight)
     ended     have their outcome         sent      HTTP requests, those sent again included
-    replies   a model gave               retries   sent again after a failure that may pass
+    answered  of those                   retries   sent again after a failure that may pass
+    replies   they gave (``n`` each)
     refused   never will be answered     repairs   asked again for JSON: cut off, or not of the schema
 
 Tokens are counted where they are paid for; what replies from the journal once took is counted apart
@@ -12,6 +13,7 @@ with the number of calls and percentiles are right to 2.5%.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -37,6 +39,7 @@ class Stats:
     cached: int = 0
     sent: int = 0
     retries: int = 0
+    answered: int = 0
     replies: int = 0
     refused: int = 0
     repairs: int = 0
@@ -79,12 +82,13 @@ class Budget(Settings):
 
 @dataclass
 class Ledger:
-    """The counters of one run, a set for each (purpose, model identity). ``under_way``: requests that are
-    sent and not yet answered; they will use tokens as well."""
+    """The counters of one run, a set for each (purpose, model identity), held against its budget: requests
+    that are sent and not yet answered will use tokens as well, which are set aside for them."""
 
     budget: Budget = field(default_factory=Budget)
     groups: dict[tuple[str, str], Stats] = field(default_factory=dict)
-    under_way: int = 0
+    _aside: tuple[float, float] = (0.0, 0.0)
+    _landed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def total(self) -> Stats:
@@ -102,29 +106,61 @@ class Ledger:
             group = self.groups[purpose, model] = Stats()
         return group
 
-    def check(self, prompt_tokens: int, completion_tokens: int, price: Price) -> None:
-        """Check that one more request may be sent, that uses these tokens at the most. It and those under way
-        are taken to use what the others did on average, once there are any.
+    async def reserve(
+        self, counters: Stats, prompt_tokens: int, completion_tokens: int, price: Price
+    ) -> tuple[float, float]:
+        """Set tokens and cost aside for one more request; give them back with ``release`` when it has ended.
+
+        It is taken to use what others with its ``counters`` did on average, or what is given, the most that
+        it may use, before there are any. While only what is set aside stands in the way, it waits.
 
         Raises:
-            BudgetError: it may not.
+            BudgetError: what is left is not enough.
         """
         if self.budget.tokens is None and self.budget.cost is None:
-            return
-        total = self.total
-        spent, cost = total.prompt_tokens + total.completion_tokens, total.cost
-        tokens_each, cost_each = prompt_tokens + completion_tokens, price.of(prompt_tokens, completion_tokens)
-        if total.replies:
-            tokens_each, cost_each = spent // total.replies, cost / total.replies
-        coming = self.under_way + 1
-        for name, limit, used, each in (
-            ("tokens", self.budget.tokens, spent, tokens_each),
-            ("cost", self.budget.cost, cost, cost_each),
+            return 0.0, 0.0
+        while True:
+            tokens, cost = (
+                float(prompt_tokens + completion_tokens),
+                price.of(prompt_tokens, completion_tokens),
+            )
+            if counters.answered:
+                tokens = (counters.prompt_tokens + counters.completion_tokens) / counters.answered
+                cost = counters.cost / counters.answered
+            self._check(tokens, cost)
+            if self._fits(tokens, cost):
+                self._aside = self._aside[0] + tokens, self._aside[1] + cost
+                return tokens, cost
+            await self._landed.wait()
+
+    def release(self, aside: tuple[float, float]) -> None:
+        """Give back what was set aside."""
+        if aside != (0.0, 0.0):
+            self._aside = self._aside[0] - aside[0], self._aside[1] - aside[1]
+            self._landed.set()
+            self._landed = asyncio.Event()
+
+    def _used(self) -> tuple[int, float]:
+        groups = self.groups.values()
+        tokens = sum(group.prompt_tokens + group.completion_tokens for group in groups)
+        return tokens, sum(group.cost for group in groups)
+
+    def _fits(self, tokens: float, cost: float) -> bool:
+        used, paid = self._used()
+        return (self.budget.tokens is None or used + self._aside[0] + tokens <= self.budget.tokens) and (
+            self.budget.cost is None or paid + self._aside[1] + cost <= self.budget.cost
+        )
+
+    def _check(self, tokens: float, cost: float) -> None:
+        used, paid = self._used()
+        for name, limit, spent, more in (
+            ("tokens", self.budget.tokens, used, tokens),
+            ("cost", self.budget.cost, paid, cost),
         ):
-            if limit is not None and used + coming * each > limit:
+            if limit is not None and spent + more > limit:
                 raise BudgetError(
-                    f"budget.{name} = {limit:g}: {used:g} used in this run and the next request may go over "
-                    "it; what was answered is kept; run again to go on with a new budget"
+                    f"budget.{name} = {limit:g}: {spent:g} used in this run, and the next request may take "
+                    f"{more:.4g}; what was answered is kept; run again to go on with a new budget"
                 )
 
     def frame(self, run: str, recipe: str) -> pl.DataFrame:

@@ -104,9 +104,11 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
 
     async def work() -> None:
         nonlocal unanswered, first
-        while not stopped and (next_call := next(places, None)) is not None:  # all take from the one iterator
-            place, call = next_call
+        while not stopped:
             try:
+                if (next_call := next(places, None)) is None:  # all take from the one iterator
+                    return
+                place, call = next_call
                 results[place] = await call
             except (EndpointDownError, ConfigError, BudgetError, WarehouseError) as error:
                 stopped.append(error)

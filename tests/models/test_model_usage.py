@@ -1,5 +1,6 @@
 """What calls took: counted by prompt and model, percentiles, rows of the warehouse."""
 
+import asyncio
 import random
 
 import pytest
@@ -49,15 +50,23 @@ def test_a_price_is_for_a_million_tokens() -> None:
     assert Price(input=0.15, output=0.6).of(1_000_000, 500_000) == pytest.approx(0.45)
 
 
-def test_the_budget_counts_what_is_under_way() -> None:
-    ledger, price = Ledger(Budget(tokens=1000)), Price()
-    ledger.check(400, 500, price)
-    with pytest.raises(BudgetError, match=r"budget.tokens = 1000: 0 used in this run"):
-        ledger.check(500, 600, price)
-    counters = ledger.of("respond", "m")
-    counters.replies, counters.prompt_tokens, counters.completion_tokens = 4, 300, 500
-    ledger.check(500, 600, price)  # from here on by the average of 200
-    ledger.under_way = 1
-    with pytest.raises(BudgetError, match="800 used"):
-        ledger.check(1, 1, price)
-    Ledger().check(10**9, 10**9, price)
+def test_the_budget_counts_what_is_under_way_and_waits_for_it() -> None:
+    async def main() -> None:
+        ledger, price = Ledger(Budget(tokens=1000)), Price()
+        counters = ledger.of("respond", "m")
+        with pytest.raises(BudgetError, match=r"budget.tokens = 1000: 0 used in this run, .* may take 1100"):
+            await ledger.reserve(counters, 500, 600, price)
+        first = await ledger.reserve(counters, 400, 500, price)
+        assert first == (900, 0)
+        second = asyncio.create_task(ledger.reserve(counters, 400, 500, price))
+        await asyncio.sleep(0)
+        assert not second.done()  # the first one may need it all
+        counters.answered, counters.prompt_tokens, counters.completion_tokens = 1, 100, 100
+        ledger.release(first)
+        assert await second == (200, 0)  # from here on by the average
+        assert await ledger.reserve(ledger.of("generate", "m"), 100, 400, price) == (500, 0)
+        with pytest.raises(BudgetError, match="200 used"):
+            await ledger.reserve(ledger.of("critique", "m"), 400, 500, price)
+        assert await Ledger().reserve(counters, 10**9, 10**9, price) == (0, 0)
+
+    asyncio.run(main())
