@@ -185,14 +185,18 @@ async def serve(
         say(f"{name}: starting vLLM on {server.url}; its log is {log}")
         log.parent.mkdir(parents=True, exist_ok=True)
         task = asyncio.create_task(_look_after(server, endpoint, environment, lock, say))
+        settled = asyncio.create_task(server._settled.wait())
         try:
-            await server._settled.wait()
+            await asyncio.wait({task, settled}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():  # it could not even be begun
+                task.result()
             if server._lost is not None:
                 raise ConfigError(server._lost)
             yield server
         finally:
+            settled.cancel()
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, ConfigError):
                 await task
 
 

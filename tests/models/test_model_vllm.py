@@ -435,3 +435,14 @@ def test_models_check_reports_each_endpoint_and_fails_with_the_worst(fake):
     assert "not enough memory for the weights" in done.stderr
     assert "big: vLLM ended with exit code 1; see" in done.stdout
     assert "plain" in done.stdout
+
+
+def test_a_server_that_cannot_even_be_begun_ends_the_waiting(tmp_path):
+    endpoint = VllmEndpoint(engine="vllm", model="m", python=tmp_path / "nope" / "python", port=free_port())
+
+    async def main() -> None:
+        async with vllm.serve("e", endpoint, tmp_path / "e.log"):
+            raise AssertionError("there is nothing to serve with")
+
+    with pytest.raises(ConfigError, match=r"No such file.*make vllm"):
+        asyncio.run(asyncio.wait_for(main(), 60))
