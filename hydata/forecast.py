@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,10 @@ from hydata.models import Ledger, Model, Models, Stats, open_models
 from hydata.recipe import Recipe
 from hydata.run import Progress, run_recipe
 from hydata.session import Session
+from hydata.stage import Settings
 from hydata.synthesis import critique, evolve, generate, label, respond, self_instruct
 from hydata.synthesis.drafts import fraction
+from hydata.synthesis.drafts import sample as sample_ids
 from hydata.warehouse import JOURNAL, Head, NodeState, Shard, connect, write_head, write_shard, write_usage
 
 SAMPLE = 256
@@ -63,9 +65,9 @@ class Line:
 class Forecast:
     """What the whole recipe takes, whatever of it is in the journal already.
 
-    ``rows`` are documents and dataset rows, of which ``sampled`` were tried; ``absent`` names the kinds of
-    which none was. ``hours`` are of model calls alone; ``error`` is the standard error of the tokens over the
-    tokens; ``spent`` is what the sample itself took.
+    ``rows`` are the documents and dataset rows that something is to come of, ``sampled`` those that were
+    tried; ``absent`` names the kinds of which none was. ``hours`` are of model calls alone; ``error`` is the
+    standard error of the tokens over the tokens; ``spent`` is what the sample itself took.
     """
 
     rows: int
@@ -131,7 +133,7 @@ async def forecast(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """``documents`` and ``conversations`` are the rows of each ingested shard, not of the sample."""
+    """``documents`` and ``conversations`` tell how many of the ``rows`` are in each shard of ingest."""
 
     rows: int
     sampled: int
@@ -146,7 +148,8 @@ class _Drawn:
 
 _SEEDS = """
     WITH seeds AS (
-        SELECT document_id AS id, concat_ws(' ', kind, language) AS stratum, text FROM documents
+        SELECT document_id AS id, concat_ws(' ', kind, language) AS stratum, text
+        FROM documents SEMI JOIN asked USING (document_id)
         UNION ALL
         SELECT record_id, if(messages[-1].role = 'assistant', 'dataset conversation', 'dataset instruction'),
                array_to_string(list_transform(list_filter(messages, lambda m: m.role = 'user'),
@@ -164,10 +167,14 @@ def _draw(ingested: Session, size: int, scratch: Path) -> _Drawn:
 
     Every stratum gives its first rows, in number its share of ``size``. Fractions are rounded by cutting one
     line of all strata into stretches of equal length from a random start, which is right on average, also for
-    a stratum smaller than a stretch. A larger sample of the same size class contains a smaller one.
+    a stratum smaller than a stretch.
     """
-    head, seed = ingested.head, ingested.recipe.seed
-    with connect(ingested.root, head, ingested.schemas) as con:
+    root, head, seed = ingested.root, ingested.head, ingested.recipe.seed
+    state = head.nodes.get("ingest", NodeState(""))
+    chosen = [_generated(root, shard, ingested.recipe) for shard in state.shards]
+    with connect(root, head, ingested.schemas) as con:
+        asked = pl.DataFrame({"document_id": pl.concat([pl.Series(dtype=pl.String), *chosen])})
+        con.register("asked", asked)
         seeds = con.sql(_SEEDS, params={"seed": seed}).pl()
     rows, sampled = seeds.height, min(size, seeds.height)
     start = int(fraction("plan", seed) * rows)
@@ -175,11 +182,9 @@ def _draw(ingested: Session, size: int, scratch: Path) -> _Drawn:
     strata = strata.with_columns(until=(pl.col("rows").cum_sum() * sampled + start) // max(rows, 1))
     strata = strata.with_columns(wanted=pl.col("until") - pl.col("until").shift(1, fill_value=0))
     place = pl.int_range(pl.len()).over("stratum")
-    chosen = seeds.join(strata, on="stratum").filter(place < pl.col("wanted"))["id"].implode()
-
-    state = head.nodes.get("ingest", NodeState(""))
+    drawn = seeds.join(strata, on="stratum").filter(place < pl.col("wanted"))["id"].implode()
     done = {
-        key: tuple(_sampled(ingested.root, shard, chosen, scratch) for shard in shards)
+        key: tuple(_sampled(root, shard, drawn, scratch) for shard in shards)
         for key, shards in state.done.items()
     }
     write_head(scratch, Head(head.recipe, {"ingest": NodeState(state.fingerprint, done)}))
@@ -187,9 +192,17 @@ def _draw(ingested: Session, size: int, scratch: Path) -> _Drawn:
         rows=rows,
         sampled=sampled,
         absent=tuple(strata.filter(pl.col("wanted") == 0)["stratum"]),
-        documents=tuple(shard.rows.get("documents", 0) for shard in state.shards),
+        documents=tuple(map(len, chosen)),
         conversations=tuple(shard.rows.get("conversations", 0) for shard in state.shards),
     )
+
+
+def _generated(root: Path, shard: Shard, recipe: Recipe) -> pl.Series:
+    """The documents of a shard of ingest that the recipe asks for instructions; nothing comes of the rest."""
+    ids = pl.read_parquet(root / shard.path, columns=["document_id"])["document_id"]
+    settings = recipe.generate
+    chosen = sample_ids(ids, settings.share, settings.max_documents, generate.NAME, recipe.seed)
+    return pl.Series(sorted(chosen), dtype=pl.String)
 
 
 _IDS = {
@@ -210,27 +223,21 @@ def _sampled(root: Path, shard: Shard, chosen: pl.Series, scratch: Path) -> Shar
 
 
 def _scaled(recipe: Recipe, drawn: _Drawn) -> Recipe:
-    """The recipe for the sample: nothing to read, and the numbers that hold for a shard brought to its size.
-
-    A cap becomes the share of the rows that it leaves, where that is known already; the others are reckoned
-    with afterwards. Of a sample that is everything they hold as they are.
-    """
-    ingest = recipe.ingest.model_copy(update={"paths": ()})
-    if drawn.everything:
-        return recipe.model_copy(update={"ingest": ingest})
-    made = recipe.generate
-    share = made.share * _left(drawn.documents, made.share, made.max_documents)
-    shards, of_sample = (
-        math.ceil(n * made.per_document / recipe.ingest.shard_rows) for n in (drawn.rows, drawn.sampled)
-    )
-    attempts = recipe.self_instruct.count * (shards / of_sample) * (drawn.sampled / drawn.rows)
-    changed = {
-        "ingest": ingest,
-        "generate": made.model_copy(update={"share": share, "max_documents": None}),
-        "label": recipe.label.model_copy(update={"max_per_shard": None}),
-        "evolve": recipe.evolve.model_copy(update={"max_per_shard": None}),
-        "self_instruct": recipe.self_instruct.model_copy(update={"count": math.ceil(attempts)}),
+    """The recipe for the sample: nothing to read, no document to leave out, and without the caps of a shard's
+    rows, with which ``_asked`` reckons. A sample that is everything has the shards of the whole."""
+    changed: dict[str, Settings] = {
+        "ingest": recipe.ingest.model_copy(update={"paths": ()}),
+        "generate": recipe.generate.model_copy(update={"share": 1.0, "max_documents": None}),
     }
+    if not drawn.everything:
+        per_row = recipe.generate.per_document / recipe.ingest.shard_rows
+        shards, of_sample = (math.ceil(rows * per_row) for rows in (drawn.rows, drawn.sampled))
+        attempts = recipe.self_instruct.count * (shards / of_sample) * (drawn.sampled / drawn.rows)
+        changed |= {
+            "label": recipe.label.model_copy(update={"max_per_shard": None}),
+            "evolve": recipe.evolve.model_copy(update={"max_per_shard": None}),
+            "self_instruct": recipe.self_instruct.model_copy(update={"count": math.ceil(attempts)}),
+        }
     return recipe.model_copy(update=changed)
 
 
@@ -345,7 +352,8 @@ def _took(ledger: Ledger) -> pl.DataFrame:
         )
         for (purpose, model), s in ledger.groups.items()
     ]
-    took = pl.DataFrame(groups, schema=_TOOK, orient="row").group_by("step", "model").sum()
+    took = pl.DataFrame(groups, schema=_TOOK, orient="row")
+    took = took.group_by("step", "model", maintain_order=True).sum()
     return took.sort(pl.col("step").cast(pl.Enum(STEPS)), "model")
 
 
@@ -357,7 +365,7 @@ def _lines(took: pl.DataFrame, models: Models) -> tuple[tuple[Line, ...], float]
     for model in map(models.model, sorted(named)):
         served[model.identity].append(model)
     lines = []
-    busy: dict[str, Counter[str]] = defaultdict(Counter)
+    busy: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for row in took.iter_rows(named=True):
         entries = served[row["model"]]
         endpoints = {endpoint for model in entries for endpoint in model.entry.endpoint}
@@ -366,7 +374,8 @@ def _lines(took: pl.DataFrame, models: Models) -> tuple[tuple[Line, ...], float]
         calls, read, written = (row["weight"] * row[name] for name in ("calls", *TOKENS))
         cost = max(model.price.of(read, written) for model in entries)
         lines.append(Line(row["step"], row["model"], calls, read, written, cost, hours))
-        busy[row["step"]].update(dict.fromkeys(endpoints, hours))
+        for endpoint in endpoints:
+            busy[row["step"]][endpoint] += hours
     return tuple(lines), sum(max(endpoints.values()) for endpoints in busy.values())
 
 
@@ -383,9 +392,9 @@ def _error(took: pl.DataFrame, asked: pl.DataFrame, drawn: _Drawn) -> float:
     ).row(0)
     if not total:
         return 0.0
-    rows = asked.join(took.group_by("step").agg(tokens=tokens.sum()), on="step")
+    rows = asked.join(took.group_by("step").agg(tokens=tokens.sum()), on="step", maintain_order="left")
     rows = rows.with_columns(tokens=weight * pl.col("tokens") / pl.len().over("step"))
-    seeds = rows.group_by("seed").agg(pl.col("tokens").sum())
+    seeds = rows.group_by("seed", maintain_order=True).agg(pl.col("tokens").sum())
     drawn_seeds = max(drawn.sampled, seeds.height)  # nothing came of some of them
     (spread,) = seeds.select((pl.col("tokens") ** 2).sum() - pl.col("tokens").sum() ** 2 / drawn_seeds).row(0)
     return math.sqrt(max(0.0, (1 - drawn.sampled / drawn.rows) * (spread + sizes))) / float(total)
