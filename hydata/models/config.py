@@ -96,7 +96,7 @@ class OpenAIEndpoint(Settings):
     ``timeout``: seconds a request may take; ``attempts`` counts the first one; ``backoff``: seconds of
     the first wait, doubled each time; ``hedge``: seconds after which an unanswered request is sent a second
     time, for an impatient run that may pay twice (off by default). Capabilities: ``n``, several samples by
-    one request; ``json_schema``, replies constrained to a schema (without it the schema is only told)."""
+    one request; ``json_schema``, replies constrained to a schema (without it they are only validated)."""
 
     engine: Literal["openai"]
     url: HttpUrl

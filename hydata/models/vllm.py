@@ -182,33 +182,30 @@ async def serve(
             server._up(None)
             yield server
             return
+        command = _command(endpoint)
         say(f"{name}: starting vLLM on {server.url}; its log is {log}")
         log.parent.mkdir(parents=True, exist_ok=True)
-        task = asyncio.create_task(_look_after(server, endpoint, environment, lock, say))
-        settled = asyncio.create_task(server._settled.wait())
+        task = asyncio.create_task(_look_after(server, endpoint, command, environment, lock, say))
         try:
-            await asyncio.wait({task, settled}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():  # it could not even be begun
-                task.result()
+            await server._settled.wait()
             if server._lost is not None:
                 raise ConfigError(server._lost)
             yield server
         finally:
-            settled.cancel()
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConfigError):
+            with contextlib.suppress(asyncio.CancelledError):
                 await task
 
 
 async def _look_after(
     server: Server,
     endpoint: VllmEndpoint,
+    command: list[str],
     environment: Mapping[str, str],
     lock: int,
     say: Callable[[str], None],
 ) -> None:
     """One life after the other."""
-    command = _command(endpoint)
     ever, failures = False, 0
     try:
         while True:
