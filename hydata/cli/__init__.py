@@ -328,7 +328,3 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
         raise SystemExit(130) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -38,8 +38,8 @@ def print_usage(ledger: Ledger) -> None:
     if not ledger.groups:
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("prompt", "model"):
-        table.add_column(name, overflow="fold")
+    table.add_column("prompt", overflow="fold")
+    table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=28)  # an identity ends in hashes
     for name in (
         "calls",
         "cached",
