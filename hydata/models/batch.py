@@ -22,13 +22,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from hydata.errors import ConfigError
+from hydata.errors import ConfigError, WarehouseError
 from hydata.models.journal import Entry, Journal
 from hydata.models.protocol import (
     NEVER,
@@ -93,6 +93,8 @@ class Outbox:
         self._waiting: dict[str, Request] = {}
         self._growing: dict[tuple[str, str], BatchFile] = {}
         self._open = ExitStack()
+        self._journal: Path | None = None
+        self._registered: list[bytes] = []
 
     @property
     def requests(self) -> int:
@@ -124,6 +126,11 @@ class Outbox:
         finally:
             for file in self.files:
                 file.aside.unlink(missing_ok=True)
+            # Nobody will answer what was never written; a journal that has failed cannot be told so.
+            failed = error is not None and not isinstance(error, WarehouseError)
+            if failed and self._journal is not None:
+                with closing(Journal(self._journal)) as journal:
+                    journal.forget(name.hex() for name in self._registered)
 
     def put(self, request: Request, journal: Journal) -> None:
         """Take a request for one sample; one that was taken before is left as it is.
@@ -156,6 +163,8 @@ class Outbox:
         self.again += len(known)
         if self._only_new:
             waiting = {key: request for key, request in waiting.items() if key not in known}
+        self._journal = journal.path
+        self._registered += [bytes.fromhex(key) for key in waiting if key not in known]
         journal.expect((key, r.purpose, r.model.identity) for key, r in waiting.items())
         for key, request in waiting.items():
             head = f'{{"custom_id":"{key}","method":"POST","url":"{URL}","body":'.encode()
@@ -300,7 +309,8 @@ def _read(place: str, line: bytes) -> Answer:
 def _words(said: Any) -> str:
     """What a server said of a failure: OpenAI has an error's message in the response's body or beside the
     response, vLLM the whole envelope or a plain text beside it."""
-    return server_words(json.dumps({"error": said} if isinstance(said, str) else said).encode())
+    words = server_words(json.dumps({"error": said} if isinstance(said, str) else said).encode())
+    return words.encode("utf-8", "replace").decode()  # half a surrogate pair fits in no file
 
 
 async def _add(answers: Sequence[Answer], journal: Journal, results: Results, give_up: bool) -> None:

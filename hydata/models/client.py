@@ -391,7 +391,7 @@ class Models:
         elif isinstance(endpoint, VllmEndpoint):
             log = self._journal_path.parent / f"{name}.log"
             server = await self._open.enter_async_context(vllm.serve(name, endpoint, log))
-            transport = Transport(name, server.url, endpoint, local=True, ready=server.ready)
+            transport = Transport(name, server.url, endpoint, server.api_key, local=True, ready=server.ready)
         elif isinstance(endpoint, EmbeddedEndpoint):
             url = await self._open.enter_async_context(embedded.serve(endpoint))
             transport = Transport(name, url, endpoint, local=True)

@@ -22,6 +22,7 @@ says it is overloaded gets fewer (``hydata.models.limiter``).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,7 +149,7 @@ class VllmEndpoint(Settings):
     tensor_parallel: int = Field(default=1, ge=1)
     data_parallel: int = Field(default=1, ge=1)
     prefix_caching: bool = True
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9.:-]+$")
     port: int = Field(default=8000, ge=1, le=65535)
     args: tuple[str, ...] = ()
     env: dict[str, str] = Field(default_factory=dict)
@@ -342,15 +343,21 @@ def _anchored(endpoint: Endpoint, folder: Path) -> Endpoint:
     if isinstance(endpoint, EmbeddedEndpoint) and endpoint.gguf is not None:
         return endpoint.model_copy(update={"gguf": folder / endpoint.gguf.expanduser()})
     if isinstance(endpoint, VllmEndpoint):
-        here = folder / Path(endpoint.model).expanduser()
+        tokenizer = endpoint.tokenizer
         return endpoint.model_copy(
             update={
                 "python": folder / endpoint.python.expanduser(),
-                # what is no path is a model's name, for vLLM to find
-                "model": str(here) if here.exists() else endpoint.model,
+                "model": _path_or_name(endpoint.model, folder),
+                "tokenizer": None if tokenizer is None else _path_or_name(tokenizer, folder),
             }
         )
     return endpoint
+
+
+def _path_or_name(model: str, folder: Path) -> str:
+    """A model's path, meant from ``folder``; what is no path is a name on the hub, for vLLM to find."""
+    here = os.path.abspath(folder / Path(model).expanduser())  # noqa: PTH100 - links keep their name
+    return here if model.startswith(("/", "./", "../", "~")) or Path(here).exists() else model
 
 
 def _known(table: str, entries: Mapping[str, object]) -> str:

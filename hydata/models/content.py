@@ -66,6 +66,8 @@ def deciding(args: tuple[str, ...]) -> list[str]:
 def content(model: str, revision: str | None) -> str:
     """What stands for a file, a folder, or a name on the hub."""
     path = Path(model)
+    if path.is_absolute() and not path.exists():
+        raise ConfigError(f"model = {model!r}: no such file or folder; check the path in the models file")
     if not path.exists():
         return f"{model} revision {revision or 'main'}"
     files = [path] if path.is_file() else sorted(_files(path))

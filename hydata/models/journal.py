@@ -344,6 +344,17 @@ class Journal:
                 with _transaction(self._reader):
                     self._reader.executemany("INSERT OR IGNORE INTO expected VALUES (?, ?, ?)", piece)
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Expect these requests no more.
+
+        Raises:
+            WarehouseError: that could not be written.
+        """
+        self._check_open()
+        with _explained(self.path), _transaction(self._reader):
+            rows = ((bytes.fromhex(key),) for key in keys)
+            self._reader.executemany("DELETE FROM expected WHERE key = ?", rows)
+
     def expected(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(purpose, model) of those of ``keys`` that ``expect`` was told of.
 

@@ -344,7 +344,7 @@ def read_failure(status: int, data: bytes, model: Model, endpoint: str) -> Model
     if reason is not None:
         return TerminalModelError(reason, said)
     if status in (401, 403):
-        return ConfigError(f"{said}; check api_key_env of endpoint {endpoint!r}")
+        return ConfigError(f"{said}; check api_key_env of endpoint {endpoint!r} (for vLLM: VLLM_API_KEY)")
     return ConfigError(f"{said}; check url of endpoint {endpoint!r} and model of {model.name!r}")
 
 

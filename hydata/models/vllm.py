@@ -7,8 +7,9 @@ life that ends, or that is alive but silent, is followed by another after a wait
 ``Server.ready`` holds the calls back. Restarts that do not last are counted, and after ``RESTARTS`` of them
 in a row the server is given up: ``ready`` raises, and the run stops to be resumed.
 
-Who comes second uses the server that is there. A lock for each port makes sure that two runs which begin
-together do not start two, and that a run which follows a killed one waits until its server is gone.
+Who comes second is a guest: it uses the server that is there, and when that is gone, starts its own. A lock
+for each port makes sure that two runs which begin together do not start two, and that a run which follows
+a killed one waits until its server is gone.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pyreqwest.client import Client, ClientBuilder
@@ -44,6 +45,8 @@ from hydata.schema import hash128
 KEEPER = Path(__file__).with_name("keeper.py")
 POLL = 0.5
 """Seconds between looks at a server that is starting."""
+GUEST = 2.0
+"""Seconds between a guest's looks: that a server has ended, nobody tells it."""
 CHECK = 30.0
 SILENT = 3
 """A server that has been healthy is asked every CHECK seconds, and gets as long to answer. After SILENT looks
@@ -79,6 +82,7 @@ RESERVED = {
     "--no-enable-prefix-caching": "prefix_caching",
 }
 """Arguments that a setting of the endpoint stands for."""
+SECRET = {"--api-key": "VLLM_API_KEY", "--hf-token": "HF_TOKEN"}
 _log = logging.getLogger(__name__)
 
 
@@ -178,14 +182,16 @@ async def serve(
                     f"healthy after {endpoint.startup:g} s; see to it, or give this endpoint another port"
                 )
             await asyncio.sleep(POLL)
-        if found:
-            server._up(None)
-            yield server
-            return
         command = _command(endpoint)
-        say(f"{name}: starting vLLM on {server.url}; its log is {log}")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        task = asyncio.create_task(_look_after(server, endpoint, command, environment, lock, say))
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.open("ab").close()
+        except OSError as error:
+            raise ConfigError(
+                f"endpoint {name!r}: no log can be written to {log}: {error.strerror}; name another folder"
+            ) from error
+        own = partial(_look_after, server, endpoint, command, environment, lock, say)
+        task = asyncio.create_task(_be_guest(server, endpoint, alone, say, own) if found else own())
         try:
             await server._settled.wait()
             if server._lost is not None:
@@ -197,6 +203,33 @@ async def serve(
                 await task
 
 
+async def _be_guest(
+    server: Server,
+    endpoint: VllmEndpoint,
+    alone: Callable[[], bool],
+    say: Callable[[str], None],
+    own: Callable[[], Coroutine[None, None, None]],
+) -> None:
+    """Use the server that is there until it is gone; then start one of our own, or be a guest again."""
+    try:
+        while True:
+            if await _found(server, endpoint):
+                server._up(None)
+                silent = 0
+                while silent < SILENT:
+                    await asyncio.sleep(GUEST)
+                    silent = 0 if await _healthy(server, CHECK) else silent + 1
+                server._away()
+                say(f"{server.name}: the server that was up on {server.url} is gone")
+            elif alone():
+                break
+            await asyncio.sleep(POLL)
+    except ConfigError as error:  # by now its port is another server's
+        server._give_up(f"{server.name}: {error}")
+        return
+    await own()
+
+
 async def _look_after(
     server: Server,
     endpoint: VllmEndpoint,
@@ -206,12 +239,13 @@ async def _look_after(
     say: Callable[[str], None],
 ) -> None:
     """One life after the other."""
+    say(f"{server.name}: starting vLLM on {server.url}; its log is {server.log}")
     ever, failures = False, 0
     try:
         while True:
             async with _life(command, environment, server.log, lock) as life:
                 began = time.monotonic()
-                problem = await _until_healthy(life, server, endpoint.startup)
+                problem = await _until_healthy(life, server, endpoint)
                 if problem is None:
                     say(f"{server.name}: healthy after {time.monotonic() - began:.0f} s; pid {life.pid}")
                     ever, began = True, time.monotonic()
@@ -261,7 +295,10 @@ async def _life(
     assert keeper.stdout is not None
     pid = None
     try:
-        pid = int(await keeper.stdout.readline())
+        said = await keeper.stdout.readline()
+        if not said:
+            raise OSError("its keeper ended at once")
+        pid = int(said)
         ended = asyncio.create_task(_ending(keeper))
         try:
             yield Life(pid, log, begins, ended)
@@ -294,19 +331,29 @@ async def _farewell(keeper: Process, pid: int | None) -> None:
         keeper.kill()
         await keeper.wait()
     if pid is not None and keeper.returncode is not None and keeper.returncode < 0:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # the group is gone
+            os.killpg(pid, signal.SIGTERM)
+            deadline = time.monotonic() + GRACE
+            while time.monotonic() < deadline:
+                await asyncio.sleep(POLL)
+                os.killpg(pid, 0)
             os.killpg(pid, signal.SIGKILL)
 
 
-async def _until_healthy(life: Life, server: Server, startup: float) -> str | None:
-    """None once it is healthy, or why it is not."""
+async def _until_healthy(life: Life, server: Server, endpoint: VllmEndpoint) -> str | None:
+    """None once it is healthy and serves the model, or why it does not: another server may have come to the
+    port first."""
+    startup = endpoint.startup
     deadline = time.monotonic() + startup
     while time.monotonic() < deadline:
         await asyncio.wait({life.ended}, timeout=POLL)
         if life.ended.done():
             return life.ended.result()
-        if await _healthy(server, min(5.0, startup)):
-            return None
+        try:
+            if await _found(server, endpoint):
+                return None
+        except ConfigError as error:
+            return f"cannot listen: {error}"
     return f"is not healthy after {startup:g} s (`startup`)"
 
 
@@ -357,9 +404,10 @@ async def _found(server: Server, endpoint: VllmEndpoint) -> bool:
         except RequestError:
             return False
         names = [name for name, _ in await _models(http, server.url, server.api_key)]
+        other = "something else (or VLLM_API_KEY is not its key)"
         if endpoint.served_name not in names:
             raise ConfigError(
-                f"port {endpoint.port} is taken by a server of {', '.join(names) or 'something else'}, "
+                f"port {endpoint.port} is taken by a server of {', '.join(names) or other}, "
                 f"not of {endpoint.served_name}; {remedy}"
             )
         version = await _served_version(http, server.url)
@@ -383,7 +431,8 @@ async def _models(http: Client, url: str, api_key: str | None) -> list[tuple[str
     try:
         response = await (request.bearer_auth(api_key) if api_key else request).build().send()
         body = json.loads((await response.bytes()).to_bytes())
-        return [(str(model["id"]), model.get("max_model_len")) for model in body["data"]]
+        room = [(str(model["id"]), model.get("max_model_len")) for model in body["data"]]
+        return [(name, most if isinstance(most, int) else None) for name, most in room]
     except (RequestError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
@@ -422,15 +471,16 @@ def _lock(authority: str) -> Iterator[tuple[int, Callable[[], bool]]]:
 def _check(name: str, endpoint: VllmEndpoint) -> None:
     """Check that nothing stands in ``args`` and ``env`` that must not."""
     for flag, _ in arguments(endpoint.args):
-        if flag == "--api-key":
-            raise ConfigError(
-                f"endpoints.{name}.args: {flag} would show the key to every user of this machine; "
-                "export it as VLLM_API_KEY instead"
-            )
+        for secret, variable in SECRET.items():
+            if len(flag) > 4 and secret.startswith(flag):  # vLLM takes the beginning of a flag for the flag
+                raise ConfigError(
+                    f"endpoints.{name}.args: {flag} would show the key to every user of this machine; "
+                    f"export it as {variable} instead"
+                )
         if flag in RESERVED:
             raise ConfigError(f"endpoints.{name}.args: {flag} is set by `{RESERVED[flag]}`; leave it out")
     for variable in endpoint.env:
-        if variable.upper().endswith(("_KEY", "_TOKEN", "_SECRET", "PASSWORD")):
+        if variable.upper().endswith(("KEY", "TOKEN", "SECRET", "PASSWORD")):
             raise ConfigError(
                 f"endpoints.{name}.env.{variable}: no secret stands in a models file; take it out and export "
                 "the variable, the server inherits it"
@@ -492,6 +542,8 @@ def _environment(endpoint: VllmEndpoint) -> dict[str, str]:
 
 def _tail(life: Life) -> str:
     """The last lines that this life wrote."""
+    if not life.log.exists():
+        return "    (it has been removed)"
     with life.log.open("rb") as file:
         file.seek(max(life.begins, file.seek(0, os.SEEK_END) - 64 * 1024))
         lines = [
@@ -524,5 +576,7 @@ def _probe(python: Path, environment: tuple[tuple[str, str], ...]) -> tuple[str,
         raise ConfigError(f"python = {str(python)!r}: {reason}; {remedy}") from error
     if done.returncode:
         raise ConfigError(f"python = {str(python)!r}: there is no vLLM in its environment; {remedy}")
-    package, version = done.stdout.decode().split()
-    return package, version
+    said = done.stdout.decode("utf-8", "replace").split()
+    if len(said) != 2:
+        raise ConfigError(f"python = {str(python)!r}: this is no Python; {remedy}")
+    return said[0], said[1]

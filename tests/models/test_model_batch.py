@@ -219,6 +219,28 @@ def test_nothing_is_left_of_a_failure(tmp_path):
     assert not list(tmp_path.glob("b*"))
 
 
+def test_what_an_interrupted_batch_asked_for_is_not_expected(tmp_path):
+    async def interrupted(models, model):
+        with pytest.raises(TransientModelError):
+            await one(models, model)
+        raise KeyboardInterrupt
+
+    write(tmp_path, one, "earlier.jsonl")
+    with pytest.raises(KeyboardInterrupt), Outbox(tmp_path / "b.jsonl") as box:
+        with_models(tmp_path, interrupted, box)
+    assert stats(tmp_path / "j.sqlite").waiting == 1  # of the earlier one, whose answer may come
+
+    async def samples_interrupted(models, model):
+        with pytest.raises(TransientModelError):
+            await samples(models, model)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Outbox(tmp_path / "b.jsonl") as box:
+        with_models(tmp_path, samples_interrupted, box)
+    assert stats(tmp_path / "j.sqlite").waiting == 1
+    assert len(write(tmp_path, samples, "all.jsonl", only_new=True)) == 3
+
+
 def test_what_an_earlier_batch_asks_for_can_be_left_out(tmp_path):
     write(tmp_path, one)
 

@@ -16,7 +16,7 @@ import pytest
 from servers import ask
 
 from hydata.errors import ConfigError, EndpointDownError
-from hydata.models import VllmEndpoint, one_model, open_models, vllm
+from hydata.models import VllmEndpoint, load_models, one_model, open_models, vllm
 
 FAKE = Path(__file__).parent / "fake_vllm"
 UP = "from hydata.cli import main; main()"
@@ -446,3 +446,89 @@ def test_a_server_that_cannot_even_be_begun_ends_the_waiting(tmp_path):
 
     with pytest.raises(ConfigError, match=r"No such file.*make vllm"):
         asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_server_that_wants_a_key_gets_the_one_of_the_environment(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", "s3cret")
+
+    async def main():
+        async with open_models(one_model(fake.endpoint(), "tiny"), tmp_path / "j") as models:
+            return (await models.complete(models.route("responder", "x"), ask())).text
+
+    assert asyncio.run(main()) == "A lake is still water."
+    assert "s3cret" not in json.dumps(fake.starts())
+
+
+def test_a_server_that_comes_to_serve_another_model_is_not_taken_for_ours(fake):
+    fake.flag("impostor").touch()
+
+    async def main():
+        async with fake.serve():
+            raise AssertionError("this is another model")
+
+    with pytest.raises(ConfigError, match=r"taken by a server of other, not of tiny"):
+        asyncio.run(main())
+    assert not any(map(alive, fake.pids()))
+
+
+def test_a_guest_whose_host_has_gone_starts_a_server_of_its_own(fake, monkeypatch):
+    monkeypatch.setattr(vllm, "GUEST", 0.05)
+
+    async def main():
+        owner = fake.serve()
+        first = await owner.__aenter__()
+        async with fake.serve() as guest:
+            assert (guest.pid, len(fake.starts())) == (None, 1)
+            former = first.pid
+            await owner.__aexit__(None, None, None)
+            await restarted(guest, former)
+            await guest.ready()
+            assert len(fake.starts()) == 2
+
+    asyncio.run(main())
+    assert any("is gone" in line for line in fake.said)
+    assert not any(map(alive, fake.pids()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"python": "/bin/true"}, "this is no Python"),
+        ({"model": "/nowhere/tiny"}, "no such file or folder"),
+        ({"args": ("--hf-token", "x")}, "export it as HF_TOKEN"),
+        ({"args": ("--api-ke=x",)}, "export it as VLLM_API_KEY"),
+        ({"env": {"TOKEN": "x"}}, "no secret stands in a models file"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_or_must_not_be_is_said_in_a_line(fake, settings, words):
+    async def main():
+        if "model" in settings:
+            vllm.identity(fake.endpoint(**settings))
+        async with fake.serve(**settings):
+            raise AssertionError("there is nothing to serve with")
+
+    with pytest.raises(ConfigError, match=words):
+        asyncio.run(main())
+
+
+def test_a_log_that_cannot_be_written_is_the_users_error(fake):
+    (fake.folder / "log").write_text("a file, not a folder")
+
+    async def main():
+        async with fake.serve():
+            raise AssertionError("it has no log")
+
+    with pytest.raises(ConfigError, match="no log can be written"):
+        asyncio.run(main())
+    assert fake.starts() == []
+
+
+def test_paths_of_a_server_are_meant_from_the_models_file(tmp_path):
+    (tmp_path / "tok").mkdir()
+    text = '[endpoints.e]\nengine = "vllm"\nmodel = "{}"\ntokenizer = "tok"\n'
+    (tmp_path / "m.toml").write_text(text.format("."))
+    endpoint = load_models(tmp_path / "m.toml").endpoints["e"]
+    assert (endpoint.served_name, endpoint.tokenizer) == (tmp_path.name, str(tmp_path / "tok"))
+    (tmp_path / "m.toml").write_text(text.format("Qwen/Qwen3-8B"))
+    assert load_models(tmp_path / "m.toml").endpoints["e"].model == "Qwen/Qwen3-8B"

@@ -1,8 +1,9 @@
 """A server that looks like vLLM's from outside: its arguments, endpoints and child processes.
 
 The folder that the variable FAKE_VLLM names steers it while it runs: a file `crash` there makes it end while
-it starts, `silent` makes /health never answer, `stubborn` makes its worker ignore SIGTERM. It writes what
-it was started with, and the pids of all its processes, one start a line, to `starts`.
+it starts, `silent` makes /health never answer, `stubborn` makes its worker ignore SIGTERM; with `impostor`
+it serves another model than it is told. Where VLLM_API_KEY is set it wants that key. It writes what it was
+started with, and the pids of all its processes, one start a line, to `starts`.
 """
 
 import argparse
@@ -44,16 +45,26 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if (FOLDER / "silent").exists():
             time.sleep(600)
+        if self.path.startswith("/v1/") and not self.may():
+            return
+        name = "other" if (FOLDER / "impostor").exists() else self.served.served_model_name
         bodies = {
             "/health": {},
             "/version": {"version": "9.9"},
-            "/v1/models": {
-                "data": [{"id": self.served.served_model_name, "max_model_len": self.served.max_model_len}]
-            },
+            "/v1/models": {"data": [{"id": name, "max_model_len": self.served.max_model_len}]},
         }
         self.answer(bodies[self.path])
 
+    def may(self) -> bool:
+        key = os.environ.get("VLLM_API_KEY")
+        if key is None or self.headers["Authorization"] == f"Bearer {key}":
+            return True
+        self.send_error(401)
+        return False
+
     def do_POST(self) -> None:
+        if not self.may():
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = "A lake is still water."
         if "response_format" in body:
