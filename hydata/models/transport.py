@@ -3,8 +3,9 @@
 A ``Transport`` is a pool of kept-alive connections to one URL with its limiter. ``send`` takes a slot,
 makes an attempt, and tries again after failures that may pass. Waits double from ``backoff`` up to
 ``MAX_WAIT`` and are jittered, so that calls which failed together do not come back together; a server's
-Retry-After is the least that is waited. A waiting request holds no slot: what slows down a server that is
-overloaded is the limiter.
+Retry-After is the least that is waited. A waiting request holds no slot, but the slot of one that met an
+overload stays empty for as long as the server asks, or ``backoff``: a server refuses at once, and the next in
+the queue would be refused as well, and the next, until the limiter has learned.
 
 Some things stop more than one request, and everybody who waits for the server gives up at once: a request
 that has used up its attempts while nobody else had an answer either (an outage), an error that every
@@ -300,6 +301,7 @@ async def _ask(sending: Sending) -> tuple[Answer | Failure, Transport]:
     """One attempt, at the server of the model that is least busy."""
     transport = await _slot(sending.servers)
     limiter, ledger, request = transport.limiter, sending.ledger, sending.request
+    empty = 0.0
     try:
         transport.check(sending.began)
         await transport.ready()
@@ -313,10 +315,15 @@ async def _ask(sending: Sending) -> tuple[Answer | Failure, Transport]:
             outcome = await transport.attempt(request.model, sending.data)
         finally:
             ledger.release(aside)
-        limiter.note(sent_in, overloaded=isinstance(outcome, Failure) and outcome.overloaded)
+        if isinstance(outcome, Failure) and outcome.overloaded:
+            empty = max(outcome.retry_after, transport.settings.backoff)
+        limiter.note(sent_in, overloaded=empty > 0)
         return outcome, transport
     finally:
-        limiter.release()
+        if empty:
+            asyncio.get_running_loop().call_later(empty, limiter.release)
+        else:
+            limiter.release()
 
 
 async def _slot(servers: Servers) -> Transport:
