@@ -169,14 +169,14 @@ def hash128(*parts: str | bytes | int | None) -> str:
 
 def framed(*parts: str | bytes | int | None) -> bytes:
     """What ``hash128`` hashes; framings of some parts and of further ones can be put together."""
-    made: list[bytes] = []
+    framed = b""
     for part in parts:
-        if part is None:
-            data = b"\x00"
+        if isinstance(part, bytes):
+            data = part
         else:
-            data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        made += (len(data).to_bytes(8, "little"), data)
-    return b"".join(made)
+            data = b"\x00" if part is None else str(part).encode("utf-8", "surrogatepass")
+        framed += len(data).to_bytes(8, "little") + data
+    return framed
 
 
 def canonical_json(value: object) -> str:

@@ -62,6 +62,7 @@ T = TypeVar("T", bound=BaseModel)
 Landing = asyncio.Future[Reply | HydataError | None]
 """The outcome of a request under way, for equal calls that wait for it; None if its caller gave it up."""
 
+LOOK_UPS = 256
 ROOM = 4
 """A JSON reply that was cut off is asked for again with twice the room, up to this many times the first."""
 REPAIR_SEED = 1_000_003
@@ -113,6 +114,13 @@ class Models:
         self._servers.clear()
         self._journal = None
         await self._open.aclose()
+
+    @property
+    def window(self) -> int:
+        """Calls that a shard should have under way at once: twice the requests that all servers take, so that
+        those who wait for the journal or before another attempt leave no server idle, and enough of them for
+        few look-ups in the journal when the replies are there."""
+        return max(LOOK_UPS, 2 * sum(e.concurrency for e in self.config.endpoints.values()))
 
     @property
     def stats(self) -> Stats:

@@ -39,7 +39,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,8 +106,7 @@ Stored = tuple[str, int, int, float]
 Row = tuple[bytes, str, str, int, int, float, float, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One reply to keep. ``key`` is 32 hex digits, ``reply`` JSON text, ``seconds`` the request's time."""
 
     key: str
@@ -159,12 +158,11 @@ class Journal:
             WarehouseError: the file cannot be read.
         """
         self._check_open()
-        loop = asyncio.get_running_loop()
         name = bytes.fromhex(key)
         self._refresh()
         if not self._upto and name not in self._tail:
             return None  # a new journal: nothing to wait for
-        return (await self._ask([name], loop)).get(name)
+        return (await self._ask([name], asyncio.get_running_loop())).get(name)
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """What is stored of ``keys``, by key.

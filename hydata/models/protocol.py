@@ -12,9 +12,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import BaseModel
@@ -103,8 +103,7 @@ class Form:
     key_end: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Samples of one call to ask a model for: ``keys`` maps their indices to the journal's keys, ``messages``
     are as ``written``."""
 
@@ -117,7 +116,7 @@ class Request:
 
     def only(self, indices: Iterable[int]) -> Request:
         """The same for some of the samples."""
-        return replace(self, keys={index: self.keys[index] for index in indices})
+        return self._replace(keys={index: self.keys[index] for index in indices})
 
 
 def prepare(model: Model, sampling: Sampling, schema: type[BaseModel] | None) -> Form:
@@ -217,15 +216,15 @@ def read_replies(request: Request, data: bytes, seconds: float) -> list[Reply]:
     share, rest = divmod(completion, len(contents))
     return [
         Reply(
-            text=text,
-            reasoning=thought,
-            finish_reason=finish,
-            model=request.model.identity,
-            request_hash=key,
-            sampling=request.form.sampling,
-            prompt_tokens=prompt if place == 0 else 0,
-            completion_tokens=share + (place < rest),
-            seconds=seconds,
+            text,
+            thought,
+            finish,
+            request.model.identity,
+            key,
+            request.form.sampling,
+            prompt if place == 0 else 0,
+            share + (place < rest),
+            seconds,
             cached=False,
         )
         for place, (key, (text, thought, finish)) in enumerate(zip(keys.values(), contents, strict=False))

@@ -75,6 +75,8 @@ def role_entry(config: ModelsConfig, role: str) -> RoleEntry:
 
 def choose(shares: Mapping[str, float], role: str, key: str) -> str:
     """The name that ``key`` falls to when the models share the unit interval by weight."""
+    if len(shares) == 1:
+        return next(iter(shares))
     point = int(hash128("route", role, key), 16) / 2**128 * sum(shares.values())
     for name, weight in shares.items():
         point -= weight

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import ConnectError, RequestError, RequestTimeoutError
@@ -58,16 +59,14 @@ HOPELESS = 20
 OVERLOADED = (429, 503)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The body of a 200 and the seconds it took."""
 
     body: bytes
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why an attempt gave no reply; ``retry_after``: seconds the server wants us to wait."""
 
     error: HydataError
@@ -208,8 +207,7 @@ Servers = Mapping[Limiter, Transport]
 """The servers of one model, by their limiters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """A request on its way; ``data`` is its body, ``began`` the moment it first wanted a slot."""
 
     servers: Servers

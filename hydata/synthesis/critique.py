@@ -137,7 +137,7 @@ async def run(conversations: pl.DataFrame, settings: CritiqueSettings, context: 
             for repeat in range(settings.repeats):
                 yield _judge(row, prompt, values, repeat, labels, settings, context)
 
-    made = await gather(calls())
+    made = await gather(calls(), context.models.window)
     rejects += [m for m in made if isinstance(m, Reject)]
     rows = [m for m in made if not isinstance(m, Reject)]
     return Output(pl.DataFrame(rows, schema=CRITIQUES), rejects_frame(rejects))

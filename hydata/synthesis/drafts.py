@@ -79,14 +79,13 @@ def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | 
     return {id for place, id in line[:maximum] if place < share}
 
 
-WINDOW = 2048
-"""Calls of a shard under way at once: more than the requests any endpoint takes, so that none waits for us.
-All of a shard's at once, tens of thousands, took 7 KiB each."""
+WINDOW = 256
 
 
-async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results in order. ``calls`` is best a generator: it is asked for a call when there is room for one
-    in the window.
+async def gather(calls: Iterable[Awaitable[T]], window: int = WINDOW) -> list[T]:
+    """The results in order, with ``window`` calls under way at once: ``Models.window`` keeps all servers
+    busy, and a shard's calls all at once, tens of thousands, would take 7 KiB each. ``calls`` is best a
+    generator: it is asked for a call when there is room for one.
 
     A call that stays unanswered does not stop the others: their replies are journalled, and the resumed
     shard asks for the missing ones alone. After an error that concerns all (an endpoint that is down, a
@@ -118,7 +117,7 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(WINDOW):
+            for _ in range(window):
                 group.create_task(work())
     except ExceptionGroup as errors:  # a defect: as it is
         raise errors.exceptions[0] from None

@@ -127,7 +127,7 @@ async def run(conversations: pl.DataFrame, settings: EvolveSettings, context: Co
             else:
                 yield _evolve(wish, row, settings, context)
 
-    return outcome(await gather(calls()), rejects)
+    return outcome(await gather(calls(), context.models.window), rejects)
 
 
 STAGE = MapStage(

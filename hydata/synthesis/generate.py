@@ -127,7 +127,7 @@ async def run(documents: pl.DataFrame, settings: GenerateSettings, context: Cont
                 detail = f"no prompt for kind {row['kind']!r}, language {row['language']!r}"
                 rejects.append(Reject(NAME, "no_prompt", detail, id))
 
-    return outcome(await gather(calls()), rejects)
+    return outcome(await gather(calls(), context.models.window), rejects)
 
 
 STAGE = MapStage(

@@ -110,7 +110,8 @@ async def run(conversations: pl.DataFrame, settings: LabelSettings, context: Con
     chosen = sample(conversations["record_id"], settings.share, settings.max_per_shard, NAME, context.seed)
     rows = conversations.with_columns(instruction_text())
     asked = pl.col("record_id").is_in(sorted(chosen))
-    made = await gather(_labels(row, settings, context) for row in rows.filter(asked).iter_rows(named=True))
+    calls = (_labels(row, settings, context) for row in rows.filter(asked).iter_rows(named=True))
+    made = await gather(calls, context.models.window)
     rejects = [Reject(NAME, "not_sampled", record_id=id) for id in rows.filter(~asked)["record_id"]]
     rejects += [m for m in made if isinstance(m, Reject)]
     labels = [row for m in made if not isinstance(m, Reject) for row in m]

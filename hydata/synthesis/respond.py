@@ -155,7 +155,8 @@ async def run(conversations: pl.DataFrame, settings: RespondSettings, context: C
             for model in models:
                 yield _answers(model, row, instruction, prompt, call, settings.samples, context)
 
-    return outcome([made for answers in await gather(calls()) for made in answers], rejects)
+    answered = await gather(calls(), context.models.window)
+    return outcome([made for answers in answered for made in answers], rejects)
 
 
 STAGE = MapStage(

@@ -181,7 +181,8 @@ async def run(conversations: pl.DataFrame, settings: SelfInstructSettings, conte
     """
     examples, rejects = _read(conversations, settings, context)
     attempts = _attempts(examples, settings, context)
-    made = await gather(_instruction(attempt, settings, context) for attempt in attempts)
+    calls = (_instruction(attempt, settings, context) for attempt in attempts)
+    made = await gather(calls, context.models.window)
     accounted = {r.record_id for r in rejects}
     for result in made:
         accounted.update((result.record_id,) if isinstance(result, Reject) else result.parent_ids)

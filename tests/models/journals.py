@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 from hydata.models.journal import Entry, Journal
 
@@ -13,7 +12,7 @@ def key(number: int) -> str:
 
 
 def entry(number: int, text: str = '"x"', **changes: object) -> Entry:
-    return replace(Entry(key(number), "respond/p", "m", text, 1, 2, 0.5), **changes)
+    return Entry(key(number), "respond/p", "m", text, 1, 2, 0.5)._replace(**changes)
 
 
 STORED = ('"x"', 1, 2, 0.5)

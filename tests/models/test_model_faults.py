@@ -492,3 +492,11 @@ def test_one_bad_record_does_not_make_an_outage_of_slow_answers(tmp_path: Path) 
 def test_waits_stay_finite_and_dates_beyond_all_calendars_are_no_defect() -> None:
     assert _wait(0.5, 100_000) == 30
     assert _seconds("1 Jan 99999999999 00:00:00") is None
+
+
+@pytest.mark.parametrize(("concurrency", "window"), [(8, 256), (2_000, 4_000)])
+def test_the_window_of_a_shard_keeps_every_slot_of_the_servers_busy(
+    tmp_path: Path, concurrency: int, window: int
+) -> None:
+    models = open_models(pointing("http://127.0.0.1:9/v1", concurrency=concurrency), tmp_path / "j")
+    assert models.window == window

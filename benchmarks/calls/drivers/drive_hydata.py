@@ -26,7 +26,7 @@ async def answered(models: Models, item: int) -> bool:
 async def work(models: Models, shards: Iterator[range]) -> int:
     complete = 0
     for shard in shards:  # all workers take from the one iterator
-        complete += sum(await gather(answered(models, item) for item in shard))
+        complete += sum(await gather((answered(models, item) for item in shard), models.window))
     return complete
 
 
