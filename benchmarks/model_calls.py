@@ -23,9 +23,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from calls.contestants import CONTESTANTS, Contestant, InstallError, interpreter
+from calls.contestants import CONTESTANTS, Contestant, interpreter
 from calls.measure import cores
 from calls.scenarios import SCENARIOS, Options
+from shared.environments import InstallError
 
 
 def main() -> None:
@@ -49,7 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (told.envs or Path(temporary)).resolve()
         options = Options(folder, told.requests, told.repeat, told.limit, told.vllm, told.vllm_python)
-        ready, missing = install([c for c in CONTESTANTS if c.name in names], folder)
+        compared = scenarios != ["vllm"]  # which is between hydata and vLLM's own client
+        ready, missing = install([c for c in CONTESTANTS if c.name in names and compared], folder)
         page = [machine(), *missing]
         print("\n\n".join(page), flush=True)
         for name in scenarios:

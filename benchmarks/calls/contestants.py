@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
+
+from shared.environments import environment
 
 
 @dataclass(frozen=True)
@@ -49,29 +47,10 @@ CONTESTANTS = (
 )
 
 
-class InstallError(Exception):
-    """A contestant's environment cannot be built; the text says why."""
-
-
 def interpreter(contestant: Contestant, envs: Path) -> Path:
-    """The contestant's Python; its environment is built under ``envs`` unless it stands there.
+    """The contestant's Python.
 
     Raises:
         InstallError: with pip's errors.
     """
-    if not contestant.packages:
-        return Path(sys.executable)
-    folder = envs / re.split(r"\W", contestant.packages[0])[0]
-    python, listed = folder / "bin" / "python", folder / "installed.txt"
-    wanted = "\n".join(contestant.packages)
-    if listed.exists() and listed.read_text("utf-8") == wanted:
-        return python
-    print(f"{contestant.name}: building its environment", file=sys.stderr, flush=True)
-    venv.create(folder, with_pip=True, clear=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *contestant.packages], capture_output=True, text=True)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
-        raise InstallError("; ".join(errors)[-300:] or f"pip: exit code {done.returncode}")
-    listed.write_text(wanted, "utf-8")
-    return python
+    return environment(contestant.name, contestant.packages, envs)
