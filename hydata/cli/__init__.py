@@ -22,6 +22,7 @@ from rich.text import Text
 from hydata import resources
 from hydata.cli import batch as batch_command
 from hydata.cli import journal as journal_command
+from hydata.cli import judge as judge_command
 from hydata.cli import models as models_command
 from hydata.cli import plan as plan_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
@@ -56,6 +57,7 @@ A first run:
 
 app.add_typer(batch_command.app, name="batch")
 app.add_typer(journal_command.app, name="journal")
+app.add_typer(judge_command.app, name="judge")
 app.add_typer(models_command.app, name="models")
 
 RecipeName = Annotated[

@@ -8,21 +8,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from datasketch import MinHash
 
-from hydata.curation.dedup import COLUMNS, DuplicatesSettings, find_duplicates, stage
-from hydata.curation.dedup.clusters import components
+from hydata.curation.dedup import COLUMNS, DuplicatesSettings, find_duplicates, kernels, stage
+from hydata.curation.dedup.characters import normal_form
 from hydata.curation.dedup.minhash import (
     PERMUTATIONS,
     SEED,
     banding,
     candidates,
     find_probability,
+    shared_shingles,
     signatures,
-    similarities,
 )
-from hydata.curation.dedup.shingles import shingle_sets
+from hydata.curation.dedup.shingles import Texts, read_texts
+from hydata.curation.words import words
 from hydata.schema import Conversation, Message, conversations_frame
 
 LABELLED = Path(__file__).parents[3] / "shared" / "data" / "labelled" / "duplicates"
@@ -108,7 +110,7 @@ def test_admitted_records_stay_and_win() -> None:
 
 
 def test_signatures_are_datasketch_s() -> None:
-    sets = shingle_sets(pl.Series(varied(random.Random(1), 50)))
+    sets = read(varied(random.Random(1), 50)).sets
     found = signatures(sets)
     for i in range(len(sets)):
         oracle = MinHash(num_perm=PERMUTATIONS, seed=SEED, hashfunc=int)
@@ -147,11 +149,94 @@ def test_recall_and_precision_against_brute_force() -> None:
         assert similarity >= np.float32(0.8)
 
 
-def _shingles(found: list[str]) -> list[list[int]]:
-    from hydata.curation.words import normalised
+def read(found: list[str]) -> Texts:
+    return read_texts(pl.Series(found, dtype=pl.String).to_arrow())
 
-    sets = shingle_sets(pl.DataFrame({"text": found}).select(normalised(pl.col("text"))).to_series())
+
+def _shingles(found: list[str]) -> list[list[int]]:
+    sets = read(found).sets
     return [sets.values[sets.offsets[i] : sets.offsets[i + 1]].tolist() for i in range(len(sets))]
+
+
+def oracle(found: list[str]) -> list[set[tuple[str, ...]]]:
+    """Shingles as words, by Polars' own normal form and regular expressions."""
+    lists = pl.DataFrame({"text": found}).select(words(normal_form(pl.col("text")))).to_series().to_list()
+    return [
+        {tuple(ws[i : i + 5]) for i in range(max(1, len(ws) - 4))} if ws else {("", text)}
+        for ws, text in zip(lists, found, strict=True)
+    ]
+
+
+def check_against_the_oracle(found: list[str]) -> None:
+    mine, theirs = [set(s) for s in _shingles(found)], oracle(found)
+    assert [len(s) for s in mine] == [len(s) for s in theirs]
+    names: dict[tuple[str, ...], int] = {}
+    for text, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+        if len(b) == 1:
+            (shingle,), (number,) = b, a
+            if shingle[0]:
+                assert names.setdefault(shingle, number) == number, found[text]
+    together = list(combinations(range(0, len(found), max(1, len(found) // 100)), 2))
+    for i, j in together:
+        assert len(mine[i] & mine[j]) == len(theirs[i] & theirs[j]), (found[i], found[j])
+
+
+def test_the_kernel_reads_words_as_polars_does() -> None:
+    rng = random.Random(5)
+    check_against_the_oracle(varied(rng, 400))
+    accents = [
+        "e\u0301t\u00e9 a b c d e",
+        "\u00e9te\u0301 a b c d e",
+        "ΟΔΟΣ ΣΟΦΟΣ",
+        "οδος σοφος",
+        "οδοσ σοφοσ",
+    ]
+    check_against_the_oracle(
+        [*accents, "ﾊﾞﾅﾅ ガ", "バナナ ガ", "각 ᄀ", "½½ ﷺﷺ ㌖㌖", "İstanbul", "x\u0315\u0300y"]
+    )
+    points = [*range(0x20, 0x3000), *range(0x3000, 0x3400), *range(0xAC00, 0xAD00), *range(0xF900, 0x10000)]
+    points += [*range(0x1D400, 0x1D800), *range(0x1E900, 0x1EA00), *range(0x20000, 0x20100)]
+    kept = [chr(p) for p in points if not 0xD800 <= p < 0xE000]
+    check_against_the_oracle(["".join(rng.choices(kept, k=rng.randint(1, 60))) for _ in range(3_000)])
+
+
+def test_every_character_alone_is_read_as_polars_does() -> None:
+    every = [chr(p) for p in range(0x110000) if not 0xD800 <= p < 0xE000]
+    frame = pl.DataFrame({"text": every}).with_columns(normal=normal_form(pl.col("text")))
+    frame = frame.with_columns(count=words(pl.col("normal")).list.len())
+    again, found = read(frame["normal"].to_list()), read(every)
+    assert (found.text == again.text).all()
+    assert (found.words == again.words).all()
+    assert (found.sets.sizes == np.maximum(1, frame["count"].cast(pl.Int64).to_numpy() - 4)).all()
+
+
+def test_no_character_holds_more_words_than_there_is_room_for() -> None:
+    every = [chr(p) for p in range(0x110000) if not 0xD800 <= p < 0xE000]
+    frame = pl.DataFrame({"text": every}).with_columns(bytes=pl.col("text").str.len_bytes())
+    count = frame.select(words(normal_form(pl.col("text"))).list.len()).to_series()
+    assert (count <= 2 * frame["bytes"]).all()
+
+
+def test_what_is_no_utf8_is_read_to_its_end() -> None:
+    broken = [
+        b"\xff\xfe five words that are here",
+        b"cut \xe4\xbd",
+        b"\xf7\xbf\xbf\xbf",
+        b"\x80" * 9,
+        b"fine",
+    ]
+    texts = pa.array(broken, pa.binary()).cast(pa.large_binary())
+    raw = pa.Array.from_buffers(pa.large_string(), len(broken), texts.buffers())
+    assert read_texts(raw).sets.sizes.tolist() == [1, 1, 1, 1, 1]
+
+
+def test_arrow_arrays_of_every_kind_are_read() -> None:
+    plain = pa.array(["a", "one two three four five six", None, ""])
+    expected = read_texts(plain.cast(pa.large_string())).text.tolist()
+    assert read_texts(plain).text.tolist() == expected
+    assert read_texts(pa.array(["x", *plain.to_pylist(), "y"])[1:-1]).text.tolist() == expected
+    assert expected[2] == expected[3]
+    assert len(read_texts(pa.array([], pa.string()))) == 0
 
 
 def test_the_result_does_not_depend_on_order_or_shards() -> None:
@@ -181,13 +266,16 @@ def test_random_unicode_gets_one_row_each() -> None:
     assert find_duplicates([], NOBODY, 0.8).is_empty()
 
 
-def test_candidates_and_components() -> None:
+def test_candidates_components_and_shared_shingles() -> None:
     keys = np.array([[1, 1], [1, 2], [3, 2], [4, 4]], np.uint32)
-    assert candidates(keys).tolist() == [[0, 1], [1, 2]]
-    chain = np.stack([np.arange(999), np.arange(1, 1000)], axis=1)
-    assert set(components(1001, chain[::-1])) == {0, 1000}
-    sets = shingle_sets(pl.Series(["a b c d e f", "a b c d e f g", "x"]))
-    assert similarities(sets, np.array([[0, 1], [0, 2]]), 0.5).tolist() == pytest.approx([2 / 3, 0.0])
+    pairs = candidates(keys.T)
+    assert [(int(p >> 32), int(p & 0xFFFFFFFF)) for p in pairs] == [(0, 1), (1, 2)]
+    chain, labels = np.random.default_rng(1).permutation(999), np.arange(1001)
+    kernels.join_components(labels, chain, chain + 1)
+    assert set(labels) == {0, 1000}
+    sets = read(["a b c d e f", "a b c d e f g", "x"]).sets
+    both = np.array([1, 2], np.uint64)  # rows 0 and 1, 0 and 2
+    assert shared_shingles(sets.values, sets.offsets[:-1], sets.offsets[1:], both, 0.5).tolist() == [2, -1]
 
 
 @pytest.mark.parametrize(("scope", "dropped"), [("instruction", 2), ("conversation", 1)])

@@ -1,57 +1,157 @@
-"""From verified pairs to clusters and to the records that are kept.
+"""From texts to clusters, and to the rows that are kept.
 
-Rows are numbered in keep order: row 0 is the one that nothing can displace.
+Rows are numbered in keep order: place 0 is the one that nothing can displace. Texts that differ in no word
+are made one first. The different ones stand in the order of their hashes when pairs are proposed, so that
+what a large bucket proposes, and with it the clusters, depends on the texts alone; only the leader pass goes
+in keep order.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from hydata.curation.dedup import kernels
+from hydata.curation.dedup.kernels import BoolArray, Int64Array, UInt64Array
+from hydata.curation.dedup.minhash import PREDECESSORS, candidates, shared_shingles, sorted_unique
+from hydata.curation.dedup.signed import Signed
+
 FloatArray = npt.NDArray[np.float32]
+_SHIFT, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
-def components(count: int, pairs: IntArray) -> IntArray:
-    """For each of ``count`` rows the first row of its connected component.
+@dataclass(frozen=True)
+class Clusters:
+    """Of n places in keep order: ``first`` is the first place of its cluster; ``leader`` the kept one that it
+    is a duplicate of, itself where it is kept; ``similarity`` their Jaccard similarity; ``exact`` whether the
+    normal forms of their texts are equal (False for kept ones)."""
 
-    Every round gives both ends of each pair the smaller of their labels and then follows labels to their
-    roots, so the rounds grow with the logarithm of the longest chain, not with its length.
-    """
-    label = np.arange(count)
+    first: Int64Array
+    leader: Int64Array
+    similarity: FloatArray
+    exact: BoolArray
+
+    @property
+    def keep(self) -> BoolArray:
+        """Whether each is kept."""
+        return np.equal(self.leader, np.arange(len(self.leader)))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Verified pairs of different texts."""
+
+    one: Int64Array
+    two: Int64Array
+    similarity: FloatArray
+
+    def and_also(self, more: Pairs) -> Pairs:
+        """These and more."""
+        return Pairs(
+            np.concatenate([self.one, more.one]),
+            np.concatenate([self.two, more.two]),
+            np.concatenate([self.similarity, more.similarity]),
+        )
+
+
+def find_clusters(
+    signed: Signed, order: Int64Array, admitted: int, threshold: float, threads: int | None = None
+) -> Clusters:
+    """Clusters of those texts of ``signed`` that ``order`` numbers, in keep order. The first ``admitted`` of
+    them are kept whatever they resemble."""
+    group, places = _different(signed.words[order])
+    rows = order[places]
+
+    proposed = candidates((band[rows] for band in signed.keys), threads)
+    involved = np.unique([proposed >> _SHIFT, proposed & _LOW]).astype(np.int64)
+    begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    values, begins[involved], ends[involved] = signed.fetch(rows[involved])
+    sizes = ends - begins
+
+    def verify(pairs: UInt64Array) -> Pairs:
+        shared = shared_shingles(values, begins, ends, pairs, threshold, threads)
+        pairs, shared = pairs[shared >= 0], shared[shared >= 0]
+        one, two = (pairs >> _SHIFT).astype(np.int64), (pairs & _LOW).astype(np.int64)
+        return Pairs(one, two, (shared / (sizes[one] + sizes[two] - shared)).astype(np.float32))
+
+    pairs = verify(proposed)
+    labels = np.arange(len(rows))
+    kernels.join_components(labels, pairs.one, pairs.two)
+    first = np.full(len(rows), len(order))
+    np.minimum.at(first, labels, places)
     while True:
-        low = np.minimum(label[pairs[:, 0]], label[pairs[:, 1]])
-        joined = label.copy()
-        for side in (0, 1):
-            np.minimum.at(joined, label[pairs[:, side]], low)  # the roots
-            np.minimum.at(joined, pairs[:, side], low)  # the rows
-        while True:
-            followed = joined[joined]
-            if np.array_equal(followed, joined):
-                break
-            joined = followed
-        if np.array_equal(joined, label):
-            return label
-        label = joined
+        leader, best = _leaders(pairs, places, admitted, len(order))
+        again = verify(_not_compared(labels, places, leader, admitted))
+        if not len(again.one):
+            break
+        pairs = pairs.and_also(again)
+
+    place, mine = np.arange(len(order)), places[group]
+    same = leader[mine] == mine  # the text's own first place is kept
+    keep = (place < admitted) | (same & (place == mine))
+    led = np.where(keep, place, np.where(same, mine, leader[mine]))
+    text = signed.text[order]
+    return Clusters(
+        first=first[labels][group],
+        leader=led,
+        similarity=np.where(keep | same, np.float32(1), best[mine]),
+        exact=~keep & (text == text[led]),
+    )
 
 
-def leaders(
-    count: int, pairs: IntArray, similarity: FloatArray, always: npt.NDArray[np.bool_]
-) -> tuple[IntArray, FloatArray]:
-    """For each row the row it is a duplicate of (itself: kept) and their similarity.
+def _different(words: UInt64Array) -> tuple[Int64Array, Int64Array]:
+    """For each place the number of its text among the different ones, in the order of hashes, and for each
+    of these the first place that has it."""
+    if not len(words):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    by_words = np.argsort(words[:, 0])
+    ordered = words[by_words]
+    begins = np.ones(len(words), np.bool_)
+    np.any(ordered[1:] != ordered[:-1], axis=1, out=begins[1:])
+    group = np.empty(len(words), np.int64)
+    group[by_words] = np.cumsum(begins) - 1
+    return group, np.minimum.reduceat(by_words, np.flatnonzero(begins))
 
-    In keep order, a row is dropped if a verified pair links it to an earlier row that is kept, and goes
-    to the most similar of these, the first one if several are. Rows of ``always`` are never dropped.
-    ``pairs`` are (earlier, later).
+
+def _not_compared(labels: Int64Array, places: Int64Array, leader: Int64Array, admitted: int) -> UInt64Array:
+    """Pairs of texts of one cluster that are both kept: each with the first and with the few before it. Of a
+    large bucket not all pairs were proposed, and without this a thousand variants of a template would keep
+    dozens of each other."""
+    is_kept = leader[places] == places
+    kept = np.flatnonzero(is_kept & (np.bincount(labels, is_kept, len(labels))[labels] > 1))
+    kept = kept[np.lexsort((places[kept], labels[kept]))]
+    label, index = labels[kept], np.arange(len(kept))
+    begins = np.ones(len(kept), np.bool_)
+    np.not_equal(label[1:], label[:-1], out=begins[1:])
+    first = np.maximum.accumulate(np.where(begins, index, 0))
+    found = []
+    for distance in range(PREDECESSORS + 1):
+        earlier = np.maximum(first, index - distance) if distance else first
+        new = (earlier < index) & (places[kept] >= admitted)
+        found.append(kept[earlier[new]].astype(np.uint64) << _SHIFT | kept[new].astype(np.uint64))
+    return sorted_unique(np.concatenate(found))
+
+
+def _leaders(pairs: Pairs, places: Int64Array, admitted: int, count: int) -> tuple[Int64Array, FloatArray]:
+    """For each place the one it is a duplicate of (itself: kept) and their similarity.
+
+    In keep order, one is dropped if a verified pair links it to an earlier one that is kept, and goes to the
+    most similar of these, the first one if several are.
     """
-    leader = np.arange(count)
-    best = np.ones(count, np.float32)
-    order = np.lexsort((pairs[:, 0], -similarity, pairs[:, 1]))
-    kept = np.ones(count, bool)
-    for earlier, later, value in zip(
-        pairs[order, 0].tolist(), pairs[order, 1].tolist(), similarity[order].tolist(), strict=True
-    ):
-        if kept[later] and kept[earlier] and not always[later]:
-            kept[later] = False
-            leader[later], best[later] = earlier, value
+    one, two = places[pairs.one].astype(np.uint64), places[pairs.two].astype(np.uint64)
+    earlier, later = np.minimum(one, two), np.maximum(one, two)
+    by_later = np.argsort(later << _SHIFT | earlier)
+    leader, best = np.arange(count), np.ones(count, np.float32)
+    kernels.lead(earlier[by_later], later[by_later], pairs.similarity[by_later], admitted, leader, best)
     return leader, best
+
+
+def longest_first(length: Int64Array) -> Int64Array:
+    """The rows in keep order where none was admitted before and the row itself is the id: the longer text
+    first, then the lesser row."""
+    ordered = (np.int64(2**31 - 1) - np.minimum(length, 2**31 - 1)).astype(np.uint64) << _SHIFT
+    ordered |= np.arange(len(length), dtype=np.uint64)
+    ordered.sort()
+    return (ordered & _LOW).astype(np.int64)

@@ -7,22 +7,21 @@ bookkeeping each, 700 bytes for a text of 100 words. Texts are read, hashed and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import polars as pl
 from pydantic import Field
 
-from hydata.curation.dedup.clusters import components, leaders
-from hydata.curation.dedup.minhash import band_keys, banding, candidates, similarities
-from hydata.curation.dedup.shingles import ShingleSets, UInt32Array, shingle_sets, text_hash
-from hydata.curation.words import normalised
+from hydata.curation.dedup.clusters import find_clusters
+from hydata.curation.dedup.kernels import UInt32Array
+from hydata.curation.dedup.shingles import Texts
+from hydata.curation.dedup.signed import in_memory, sign_texts
+from hydata.curation.dedup.threads import together
 from hydata.schema import JUDGEMENT_KEY, instruction_text, judgements_frame
 from hydata.stage import Context, GlobalStage, Settings
 
-VERSION = 1
+VERSION = 2
 
 COLUMNS = pl.Schema(
     {
@@ -47,16 +46,6 @@ class DuplicatesSettings(Settings):
     threshold: float = Field(default=0.8, ge=0.1, le=1.0)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Records (``record_id``, ``text_hash``, ``length``, ``set``) of one frame, and the shingle sets and band
-    keys of its different texts; ``set`` numbers them."""
-
-    records: pl.DataFrame
-    sets: ShingleSets
-    keys: UInt32Array
-
-
 def find_duplicates(frames: Iterable[pl.DataFrame], admitted: pl.Series, threshold: float) -> pl.DataFrame:
     """``record_id``, ``cluster_id``, ``duplicate_of``, ``similarity``, ``keep`` and ``exact``: one row a
     record, in the order of ids.
@@ -66,71 +55,35 @@ def find_duplicates(frames: Iterable[pl.DataFrame], admitted: pl.Series, thresho
     cluster's first record in keep order. ``duplicate_of`` and ``similarity`` (Jaccard) are null for
     kept records; ``exact`` says that the text is that of ``duplicate_of`` but for case and white space.
     """
-    batches = [_hashed(frame, threshold) for frame in frames]
-    records = _in_keep_order(batches, admitted)
-    firsts = records.unique("text_hash", keep="first", maintain_order=True)  # one row a different text
-    chosen = firsts["set"].to_numpy()
-    sets = ShingleSets.concat([batch.sets for batch in batches]).take(chosen)
-    keys = np.concatenate([np.empty((0, banding(threshold)[0]), np.uint32), *(b.keys for b in batches)])[
-        chosen
-    ]
 
-    pairs = candidates(keys)
-    similarity = similarities(sets, pairs, threshold)
-    verified = similarity >= np.float32(threshold)
-    pairs, similarity = pairs[verified], similarity[verified]
-    cluster = components(len(sets), pairs)
-    leader, best = leaders(len(sets), pairs, similarity, firsts["admitted"].to_numpy())
+    def sign(frame: pl.DataFrame) -> tuple[pl.Series, tuple[Texts, UInt32Array]]:
+        return frame["record_id"], sign_texts(frame["text"].to_arrow(), threshold)
 
-    ids = firsts["record_id"]
-    judged = firsts.select(
-        "text_hash",
-        cluster_id=ids.gather(cluster),
-        leader=ids.gather(leader),
-        similarity=pl.Series(best),
-        exact=pl.Series(leader == np.arange(len(sets))),
-    )
-    keep = pl.col("admitted") | (pl.col("record_id") == pl.col("leader"))
-    return (
-        records.join(judged, on="text_hash", how="left")
-        .select(
-            "record_id",
-            "cluster_id",
-            duplicate_of=pl.when(~keep).then("leader"),
-            similarity=pl.when(~keep).then("similarity"),
-            keep=keep,
-            exact=~keep & pl.col("exact"),
-        )
-        .sort("record_id")
-    )
-
-
-def _hashed(frame: pl.DataFrame, threshold: float) -> _Batch:
-    texts = frame.select("record_id", text=normalised(pl.col("text")), length=pl.col("text").str.len_chars())
-    different = texts["text"].unique(maintain_order=True)
-    hashes = pl.Series([text_hash(text) for text in different.to_list()], dtype=pl.Binary)
-    numbered = pl.DataFrame({"text": different, "text_hash": hashes}).with_row_index("set")
-    sets = shingle_sets(different)
-    records = texts.join(numbered, on="text").select(
-        "record_id", "text_hash", "length", pl.col("set").cast(pl.Int64)
-    )
-    return _Batch(records, sets, band_keys(sets, threshold))
-
-
-def _in_keep_order(batches: list[_Batch], admitted: pl.Series) -> pl.DataFrame:
-    """All records, each once, with ``admitted``; ``set`` numbers the sets of all batches end to end."""
-    schema = {"record_id": pl.String, "text_hash": pl.Binary, "length": pl.UInt32, "set": pl.Int64}
-    frames = [pl.DataFrame(schema=schema)]
-    before = 0
-    for batch in batches:
-        frames.append(batch.records.with_columns(pl.col("set") + before))
-        before += len(batch.sets)
-    return (
-        pl.concat(frames)
+    ids = [pl.Series([], dtype=pl.String)]
+    parts = []
+    for series, part in together(sign, frames):
+        ids.append(series)
+        parts.append(part)
+    signed = in_memory(parts, threshold)
+    records = (
+        pl.DataFrame({"record_id": pl.concat(ids), "length": signed.length})
+        .with_row_index("row")
         .unique("record_id", keep="first", maintain_order=True)
         .with_columns(admitted=pl.col("record_id").is_in(admitted.implode()))
         .sort("admitted", "length", "record_id", descending=[True, True, False])
     )
+    found = find_clusters(signed, records["row"].to_numpy(), int(records["admitted"].sum()), threshold)
+    keep = pl.Series(found.keep)
+    return pl.DataFrame(
+        {
+            "record_id": records["record_id"],
+            "cluster_id": records["record_id"].gather(found.first),
+            "duplicate_of": records["record_id"].gather(found.leader).set(keep, None),
+            "similarity": pl.Series(found.similarity).set(keep, None),
+            "keep": keep,
+            "exact": found.exact,
+        }
+    ).sort("record_id")
 
 
 def _text(scope: str) -> pl.Expr:

@@ -2,7 +2,6 @@
 
 Signatures are datasketch's: the same permutations (scheme "affine32", seed 1) over the same 32-bit
 values give the same numbers as ``datasketch.MinHash(hashfunc=int)``, so that its indexes can read them.
-They are computed a permutation at a time over all shingles of a batch.
 
 A signature is cut into ``bands`` of ``rows`` values. Two sets of similarity s agree in one band with
 probability ``s ** rows``, so they become a pair with ``1 - (1 - s ** rows) ** bands``. At 0.8, 16 bands of 5
@@ -13,14 +12,16 @@ alike, picks 9 bands of 13 at 0.8 and misses 0.6 of the pairs at the threshold.)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from datasketch import MinHash
 
-from hydata.curation.dedup.shingles import IntArray, ShingleSets, UInt32Array, sorted_unique
-from hydata.curation.words import UInt64Array, mix
+from hydata.curation.dedup import kernels
+from hydata.curation.dedup.kernels import Int32Array, Int64Array, UInt32Array, UInt64Array
+from hydata.curation.dedup.shingles import ShingleSets
+from hydata.curation.dedup.threads import together
 
 PERMUTATIONS = 80
 SEED = 1
@@ -30,9 +31,11 @@ MIN_FIND = 0.998
 BUCKET_ALL_PAIRS = 64
 PREDECESSORS = 8
 """A bucket of more than 64 texts is a template that many share. Comparing all its pairs would take time in
-the square of it, so each text is compared with the bucket's first and its 8 predecessors, in keep order."""
+the square of it, so each text is compared with the bucket's first and its 8 predecessors."""
 
-_CHUNK = 4_000_000  # shingles (or pairs x shingles) worked on at once: about 100 MB
+MOST_PAIRS = 1 << 24
+"""Pairs that wait until those proposed by several bands are made one: 128 MiB."""
+PAIRS_A_PIECE = 1 << 16
 
 
 def find_probability(similarity: float, bands: int, rows: int) -> float:
@@ -61,95 +64,71 @@ def _permutations() -> tuple[UInt32Array, UInt32Array]:
 def signatures(sets: ShingleSets) -> UInt32Array:
     """MinHash signatures of shape (number of sets, 80), as datasketch computes them."""
     found = np.empty((len(sets), PERMUTATIONS), np.uint32)
-    ends = sets.offsets
-    first = 0
-    while first < len(sets):
-        last = max(first + 1, int(np.searchsorted(ends, ends[first] + _CHUNK, side="right")) - 1)
-        values = _premix(sets.values[ends[first] : ends[last]])
-        starts = ends[first:last] - ends[first]
-        for k, (multiplier, addend) in enumerate(zip(*_permutations(), strict=True)):
-            found[first:last, k] = np.minimum.reduceat(values * multiplier + addend, starts)
-        first = last
+    kernels.sign(
+        sets.values, sets.offsets[1:], *_permutations(), 1, np.empty((len(sets), 0), np.uint32), found
+    )
     return found
-
-
-def _premix(values: UInt32Array) -> UInt32Array:
-    """MurmurHash3's 32-bit finaliser, which datasketch applies before its permutations."""
-    values = values ^ (values >> np.uint32(16))
-    values = values * np.uint32(0x85EBCA6B)
-    values = values ^ (values >> np.uint32(13))
-    values = values * np.uint32(0xC2B2AE35)
-    return values ^ (values >> np.uint32(16))
 
 
 def band_keys(sets: ShingleSets, threshold: float) -> UInt32Array:
     """One 32-bit key per set and band, of shape (number of sets, bands)."""
     bands, rows = banding(threshold)
-    signature = signatures(sets)
     keys = np.empty((len(sets), bands), np.uint32)
-    for band in range(bands):
-        key = np.full(len(sets), band, np.uint64)
-        for k in range(band * rows, (band + 1) * rows):
-            key = mix(key + signature[:, k])
-        keys[:, band] = key >> np.uint64(32)
+    nothing = np.empty((0, PERMUTATIONS), np.uint32)
+    kernels.sign(sets.values, sets.offsets[1:], *_permutations(), rows, keys, nothing)
     return keys
 
 
-def candidates(keys: UInt32Array) -> npt.NDArray[np.int64]:
-    """Pairs (earlier, later) of rows that share a band, each once, ascending; shape (pairs, 2).
+def candidates(bands: Iterable[UInt32Array], threads: int | None = None) -> UInt64Array:
+    """Pairs of rows that share a band, ``earlier << 32 | later``, each once, ascending. ``bands`` are the
+    keys of all rows, a band each, and may be made as they are asked for.
 
-    The rows are to be in keep order: of a large bucket only some pairs are proposed, and which ones
-    follows from that order.
+    Of a large bucket only some pairs are proposed, and which ones follows from the order of rows.
     """
-    shift = np.uint64(32)
-    row = np.arange(len(keys), dtype=np.uint64)
-    pairs = [np.empty(0, np.uint64)]
-    for band in range(keys.shape[1]):
-        ordered = np.sort(keys[:, band].astype(np.uint64) << shift | row)
-        pairs.append(_bucket_pairs(ordered >> shift, ordered & np.uint64(0xFFFFFFFF)))
-    unique = sorted_unique(np.concatenate(pairs))
-    return np.stack([unique >> shift, unique & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
+    pairs = np.empty(0, np.uint64)
+    waiting: list[UInt64Array] = []
+    for found in together(_bucket_pairs, bands, threads):
+        waiting.append(found)
+        if sum(map(len, waiting)) > MOST_PAIRS:
+            pairs, waiting = sorted_unique(np.concatenate([pairs, *waiting])), []
+    return sorted_unique(np.concatenate([pairs, *waiting]))
 
 
-def _bucket_pairs(keys: UInt64Array, rows: UInt64Array) -> UInt64Array:
-    """Pairs inside runs of equal keys, packed as ``earlier << 32 | later``; rows ascend in a run."""
-    shift = np.uint64(32)
-    starts = (
-        np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, int)
-    )
-    sizes = np.diff(np.append(starts, len(keys)))
-    first = np.repeat(starts, sizes)  # of each member's bucket
-    large = np.repeat(sizes > BUCKET_ALL_PAIRS, sizes)
-    place = np.arange(len(keys))
-    pairs = [np.empty(0, np.uint64)]
-    # All pairs at distance d, bucket-wise; the first member is at distance place - first.
-    for distance in range(1, min(int(sizes.max(initial=0)), BUCKET_ALL_PAIRS)):
-        later = place[place - first >= distance]
-        if distance > PREDECESSORS:
-            later = later[~large[later]]
-        pairs.append(rows[later - distance] << shift | rows[later])
-    far = place[large & (place - first > PREDECESSORS)]
-    pairs.append(rows[first[far]] << shift | rows[far])
-    return np.concatenate(pairs)
+def _bucket_pairs(keys: UInt32Array) -> UInt64Array:
+    ordered = keys.astype(np.uint64) << np.uint64(32)
+    ordered |= np.arange(len(keys), dtype=np.uint64)
+    ordered.sort()
+    count = kernels.bucket_pairs(ordered, np.empty(0, np.uint64), BUCKET_ALL_PAIRS, PREDECESSORS)
+    pairs = np.empty(count, np.uint64)
+    kernels.bucket_pairs(ordered, pairs, BUCKET_ALL_PAIRS, PREDECESSORS)
+    return pairs
 
 
-def similarities(sets: ShingleSets, pairs: IntArray, threshold: float) -> npt.NDArray[np.float32]:
-    """Jaccard similarity of each pair of sets, Float32; 0 where the sizes alone rule out ``threshold``."""
-    sizes = sets.sizes[pairs]
-    found = np.zeros(len(pairs), np.float32)
-    possible = np.flatnonzero(sizes.min(axis=1) >= threshold * sizes.max(axis=1) - 1e-9)
-    shingles = np.cumsum(sizes[possible].sum(axis=1))
-    shift = np.uint64(32)
-    begin = 0
-    while begin < len(possible):
-        done = shingles[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(shingles, done + _CHUNK, side="right")))
-        chosen = possible[begin:end]
-        both = sets.take(pairs[chosen].ravel())
-        pair = np.repeat(np.arange(len(chosen), dtype=np.uint64), both.sizes.reshape(-1, 2).sum(axis=1))
-        merged = np.sort(pair << shift | both.values)  # a shingle of both sets stands twice in a row
-        twice = merged[1:][merged[1:] == merged[:-1]] >> shift
-        shared = np.bincount(twice.astype(np.int64), minlength=len(chosen))
-        found[chosen] = shared / (sizes[chosen].sum(axis=1) - shared)
-        begin = end
-    return found
+def shared_shingles(
+    values: UInt32Array,
+    begins: Int64Array,
+    ends: Int64Array,
+    pairs: UInt64Array,
+    threshold: float,
+    threads: int | None = None,
+) -> Int32Array:
+    """How many shingles the two sets of each pair share; -1 where their Jaccard similarity is under the
+    threshold. Set i is ``values[begins[i]:ends[i]]``."""
+    shared = np.empty(len(pairs), np.int32)
+
+    def count(begin: int) -> None:
+        piece = slice(begin, begin + PAIRS_A_PIECE)
+        kernels.count_shared(values, begins, ends, pairs[piece], threshold, shared[piece])
+
+    for _ in together(count, range(0, len(pairs), PAIRS_A_PIECE), threads):
+        pass
+    return shared
+
+
+def sorted_unique(keys: UInt64Array) -> UInt64Array:
+    """The different keys, ascending: on millions of keys ten times as fast as numpy's ``unique``, which
+    hashes them before it sorts."""
+    keys = np.sort(keys)
+    first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    return keys[first]

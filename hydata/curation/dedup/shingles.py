@@ -1,25 +1,33 @@
-"""Texts as sets of shingles.
+"""Texts as sets of shingles, with their hashes.
 
 A shingle is 5 words in a row (``hydata.curation.words`` says what a word is), hashed to 32 bits. A text
 of fewer words is one shingle, and a text without any word is the shingle of its own characters, so that
-"!!!" and "???" are not alike. All sets of a batch lie end to end in one array, each sorted.
+"!!!" and "???" are not alike. Texts are read as the UTF-8 that Arrow holds, in one pass (``kernels``).
 """
 
 from __future__ import annotations
 
-import hashlib
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from hydata.curation.words import UInt64Array, flat_words, mix, windows
+from hydata.curation.dedup import kernels
+from hydata.curation.dedup.characters import JOINS, character_table
+from hydata.curation.dedup.kernels import SHINGLE_WORDS, BoolArray, Int64Array, UInt32Array, UInt64Array
 
-SHINGLE_WORDS = 5
+Number = TypeVar("Number", bound=np.generic)
 
-UInt32Array = npt.NDArray[np.uint32]
-IntArray = npt.NDArray[np.int64]
+HELD = 64 << 20
+"""Numbers that a thread's scratch room holds at the most: 256 MiB, hardly any of which are touched."""
+
+__all__ = ["SHINGLE_WORDS", "ShingleSets", "Texts", "read_texts"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +35,16 @@ class ShingleSets:
     """Set i is ``values[offsets[i]:offsets[i + 1]]``, ascending and never empty."""
 
     values: UInt32Array
-    offsets: IntArray
+    offsets: Int64Array
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def sizes(self) -> IntArray:
+    def sizes(self) -> Int64Array:
         return np.diff(self.offsets)
 
-    def take(self, chosen: IntArray) -> ShingleSets:
+    def take(self, chosen: Int64Array) -> ShingleSets:
         """The sets of the given numbers, in that order."""
         sizes = self.sizes[chosen]
         offsets = np.concatenate(([0], np.cumsum(sizes)))
@@ -44,64 +52,98 @@ class ShingleSets:
         return ShingleSets(self.values[index], offsets)
 
     @staticmethod
-    def concat(parts: list[ShingleSets]) -> ShingleSets:
+    def concat(parts: Sequence[ShingleSets]) -> ShingleSets:
         """The sets of all parts, in order."""
-        if not parts:
-            return ShingleSets(np.empty(0, np.uint32), np.zeros(1, np.int64))
-        sizes = np.concatenate([part.sizes for part in parts])
-        return ShingleSets(
-            np.concatenate([part.values for part in parts]), np.concatenate(([0], np.cumsum(sizes)))
-        )
+        sizes = np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)])
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        return ShingleSets(end_to_end([part.values for part in parts], np.empty(0, np.uint32)), offsets)
 
 
-def text_hash(text: str) -> bytes:
-    """128-bit hash of a normalised text: equal hashes are exact duplicates."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+@dataclass(frozen=True)
+class Texts:
+    """What is known of n texts. ``text``, UInt64[n]: a hash of each one's normal form, equal for exact
+    duplicates; ``words``, UInt64[n, 2]: of the sequence of its words, equal for texts that differ in no word;
+    ``length``, Int64[n]: characters."""
+
+    text: UInt64Array
+    words: UInt64Array
+    length: Int64Array
+    sets: ShingleSets
+
+    def __len__(self) -> int:
+        return len(self.text)
 
 
-def shingle_sets(normalised: pl.Series) -> ShingleSets:
-    """The shingle set of each normalised text."""
-    flat = flat_words(normalised)
-    row, values = flat.row, _word_values(flat.text)
-    in_row = np.bincount(row, minlength=flat.rows)
-
-    begins, hashes = windows(row, values, SHINGLE_WORDS)
-    rows, shingles = [row[begins]], [hashes]
-    for n in range(1, SHINGLE_WORDS):  # texts of fewer words: one window as long as the text
-        short = in_row[row] == n
-        begins, hashes = windows(row[short], values[short], n)
-        rows.append(row[short][begins])
-        shingles.append(hashes)
-    wordless = np.flatnonzero(in_row == 0)
-    rows.append(wordless)
-    shingles.append(_hashes(normalised.gather(wordless)))
-
-    high = np.uint64(32)
-    keys = np.concatenate(rows).astype(np.uint64) << high | np.concatenate(shingles) >> high
-    keys = sorted_unique(keys)
-    sizes = np.bincount((keys >> high).astype(np.int64), minlength=flat.rows)
-    return ShingleSets(keys.astype(np.uint32), np.concatenate(([0], np.cumsum(sizes))))
+def end_to_end(parts: list[npt.NDArray[Number]], none: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """All arrays of ``parts`` in one, ``none`` if there are none. Each is let go when it is copied, so that
+    no more than one is in memory twice; ``parts`` is empty then."""
+    whole = np.empty((sum(map(len, parts)), *none.shape[1:]), none.dtype)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
 
 
-def sorted_unique(keys: UInt64Array) -> UInt64Array:
-    """The different keys, ascending: on millions of keys ten times as fast as numpy's ``unique``, which
-    hashes them before it sorts."""
-    keys = np.sort(keys)
-    first = np.ones(len(keys), bool)
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    return keys[first]
+def read_texts(texts: pa.Array) -> Texts:
+    """What is known of texts (Arrow strings; null counts as empty)."""
+    found, joins = _read(texts)
+    again = np.flatnonzero(joins)
+    if not len(again):
+        return found
+    # Few texts have such characters; they are normalised whole, and read again.
+    normal = pl.Series(texts.take(pa.array(again))).str.normalize("NFKC").to_arrow()
+    mended, _ = _read(normal)
+    found.text[again], found.words[again] = mended.text, mended.words
+    order = np.arange(len(found))
+    order[again] = len(found) + np.arange(len(again))
+    return Texts(
+        found.text, found.words, found.length, ShingleSets.concat([found.sets, mended.sets]).take(order)
+    )
 
 
-def _word_values(words: pl.Series) -> UInt64Array:
-    """A 64-bit hash of every word, computed once for each different one.
+def _read(texts: pa.Array) -> tuple[Texts, BoolArray]:
+    data, offsets = _utf8(texts)
+    table = character_table()
+    count = len(offsets) - 1
+    text, words = np.empty(count, np.uint64), np.empty((count, 2), np.uint64)
+    length, joins = np.empty(count, np.int64), np.empty(count, np.bool_)
+    # A byte begins at most two words: "½" has two bytes, a word for each of its digits, and a neighbour.
+    values = _scratch(2 * int(offsets[-1] - offsets[0]) + count)
+    ends = np.empty(count + 1, np.int64)
+    ends[0] = 0
+    kernels.read_texts(
+        data, offsets, table.entries, table.expansions, text, words, length, joins, values, ends[1:]
+    )
+    return Texts(text, words, length, ShingleSets(values[: ends[-1]].copy(), ends)), joins
 
-    Not Polars' own hash, which may change with its version: signatures are to be stored one day.
-    """
-    encoded = words.to_arrow().dictionary_encode()
-    codes: IntArray = encoded.indices.to_numpy()
-    return _hashes(pl.Series(encoded.dictionary, dtype=pl.String))[codes]
+
+def _scratch(count: int) -> UInt32Array:
+    """Room for so many numbers, the same every time in one thread: fresh memory costs as much as reading the
+    texts does. Very large room, for a very long text, is not held on to."""
+    held: UInt32Array | None = getattr(_threads, "values", None)
+    if held is None or len(held) < count:
+        held = np.empty(count, np.uint32)
+        if count <= HELD:
+            _threads.values = held
+    return held
 
 
-def _hashes(texts: pl.Series) -> UInt64Array:
-    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts.to_list())
-    return mix(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
+def _utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], Int64Array]:
+    """The bytes of an Arrow array of strings and the offsets of its texts; copied only where the array has
+    nulls, or is not of 64-bit offsets."""
+    if texts.null_count:
+        texts = pc.fill_null(texts, "")
+    if not pa.types.is_large_string(texts.type):
+        texts = texts.cast(pa.large_string())
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
+    places = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data, np.uint8), places
+
+
+_threads = threading.local()
+
+assert JOINS == 1 << 31  # as the kernel reads it

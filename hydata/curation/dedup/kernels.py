@@ -1,0 +1,380 @@
+"""The compiled kernels: everything that looks at each character, shingle or pair.
+
+Plain loops for numba, without its own threads: each releases the interpreter's lock, so that the caller's
+threads run them side by side, and nothing is left behind that a fork could hang on. numba widens 32-bit
+arithmetic to 64 bits, and 64-bit arithmetic with a plain number to a signed or a floating-point one: hence
+the casts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from hydata.curation.dedup.characters import (
+    CHARACTER,
+    CLASS_SHIFT,
+    EXPANDS,
+    POINT,
+    POINTS,
+    SPACE,
+    WORD,
+)
+
+UInt8Array = npt.NDArray[np.uint8]
+UInt32Array = npt.NDArray[np.uint32]
+UInt64Array = npt.NDArray[np.uint64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+SHINGLE_WORDS = 5
+ASCII = 0x80
+BUCKETED = 4096
+"""Shingles that are sorted into buckets at the most: texts could be made whose hashes all fall into one."""
+
+_U32, _U64 = np.uint32, np.uint64
+_PRIME = _U64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: multiplying by it loses nothing
+_PRIME_2 = _U64(0xD6E8FEB86659FD93)
+_SEED, _SEED_2 = _U64(0x243F6A8885A308D3), _U64(0x13198A2E03707344)  # of pi
+_LEAVES = _U64(pow(int(_PRIME), SHINGLE_WORDS, 2**64))
+_POINT, _JOINS_BIT, _KIND = _U32(POINT), _U32(31), _U32(CLASS_SHIFT)
+
+
+def kernel(function: Any) -> Any:
+    """Compiled at the first call and kept on disk."""
+    return njit(nogil=True, cache=True)(function)
+
+
+@kernel
+def mixed(value: Any) -> Any:
+    """MurmurHash3's 64-bit finaliser: every bit of the input reaches every bit of the output."""
+    value = value ^ (value >> _U64(33))
+    value = value * _U64(0xFF51AFD7ED558CCD)
+    value = value ^ (value >> _U64(33))
+    value = value * _U64(0xC4CEB9FE1A85EC53)
+    return value ^ (value >> _U64(33))
+
+
+@kernel
+def premixed(value: Any) -> Any:
+    """MurmurHash3's 32-bit finaliser, which datasketch applies before its permutations."""
+    value = _U32(value ^ (value >> _U32(16)))
+    value = _U32(value * _U32(0x85EBCA6B))
+    value = _U32(value ^ (value >> _U32(13)))
+    value = _U32(value * _U32(0xC2B2AE35))
+    return _U32(value ^ (value >> _U32(16)))
+
+
+@kernel
+def taken(state: Any, value: Any) -> Any:
+    """A running 64-bit hash that has taken in one more value."""
+    return (((state << _U64(23)) | (state >> _U64(41))) ^ value) * _PRIME
+
+
+@kernel
+def decoded(data: Any, at: Any, end: Any) -> Any:
+    """The code point at ``at``, and where the next one begins. A byte that is no UTF-8 is one of its own."""
+    first = np.int64(data[at])
+    if first < 0x80:
+        return first, at + 1
+    if first < 0xC0 or first >= 0xF8:
+        return 0xFFFD, at + 1
+    length = 2 if first < 0xE0 else (3 if first < 0xF0 else 4)
+    if at + length > end:
+        return 0xFFFD, end
+    point = first & (0x7F >> length)
+    for k in range(1, length):
+        point = (point << 6) | (np.int64(data[at + k]) & 0x3F)
+    return (point if point < POINTS else 0xFFFD), at + length
+
+
+@kernel
+def add_word(state: Any, count: Any, word: Any, out: Any, made: Any) -> Any:
+    """Take in one more word of a text: ``state`` is the window's polynomial, the two hashes of all words and
+    the last words in a ring. Writes a shingle once there are enough words; how many there are now."""
+    value = mixed(word)
+    place = 3 + count % SHINGLE_WORDS
+    window = state[0] * _PRIME + value
+    if count >= SHINGLE_WORDS:
+        window -= state[place] * _LEAVES
+    state[0], state[place] = window, value
+    state[1] = taken(state[1], value)
+    state[2] = (state[2] ^ value) * _PRIME_2 + (state[2] >> _U64(29))
+    if count + 1 >= SHINGLE_WORDS:
+        out[made] = _U32(mixed(window) >> _U64(32))
+        return made + 1
+    return made
+
+
+@kernel
+def read_texts(
+    data: UInt8Array,
+    offsets: Int64Array,
+    entries: UInt32Array,
+    expansions: UInt32Array,
+    text_hashes: UInt64Array,
+    word_hashes: UInt64Array,
+    lengths: Int64Array,
+    joins: BoolArray,
+    values: UInt32Array,
+    ends: Int64Array,
+) -> None:
+    """Texts, as UTF-8 and offsets, to the hash of their normal form, the two hashes of their words, their
+    lengths in characters, whether one of these ``joins``, and their shingles: ascending, each once, end to
+    end in ``values``, those of text i up to ``ends[i]``."""
+    state = np.zeros(3 + SHINGLE_WORDS, np.uint64)
+    spare = np.empty(3 * BUCKETED + 1, np.uint32)
+    made = np.int64(0)
+    for i in range(len(offsets) - 1):
+        at, end = offsets[i], offsets[i + 1]
+        state[:] = 0
+        state[1], state[2] = _SEED, _SEED_2
+        text, word = _SEED, _SEED
+        begun = made
+        count = characters = np.int64(0)
+        in_word = waiting = started = False
+        found = False
+        while at < end:
+            if data[at] < ASCII and entries[data[at]] >> _KIND == WORD:  # most of most texts
+                begin = at
+                while at < end and data[at] < ASCII and entries[data[at]] >> _KIND == WORD:
+                    word = taken(word, _U64(entries[data[at]] & _POINT))
+                    at += 1
+                characters += at - begin
+                in_word = True
+                continue
+            point, at = decoded(data, at, end)
+            characters += 1
+            entry = entries[point]
+            found |= (entry >> _JOINS_BIT) != 0
+            entry &= _U32(0x7FFFFFFF)
+            place = stop = np.int64(0)
+            if entry >> _KIND == EXPANDS:
+                place = np.int64(entry & _POINT) + 1
+                stop = place + np.int64(expansions[place - 1])
+                entry = expansions[place]
+            while True:
+                kind = entry >> _KIND
+                value = _U64(entry & _POINT)
+                if kind == WORD:
+                    word = taken(word, value)
+                    in_word = True
+                else:
+                    if in_word:
+                        if waiting:
+                            text = taken(text, _U64(32))
+                        text = taken(text, word)
+                        waiting, started = False, True
+                        made = add_word(state, count, word, values, made)
+                        count += 1
+                        word, in_word = _SEED, False
+                    if kind == SPACE:
+                        waiting = started
+                    else:
+                        if waiting:
+                            text = taken(text, _U64(32))
+                        text = taken(text, value)
+                        waiting, started = False, True
+                        if kind == CHARACTER:
+                            made = add_word(state, count, taken(_SEED, value), values, made)
+                            count += 1
+                place += 1
+                if place >= stop:
+                    break
+                entry = expansions[place]
+        if in_word:
+            if waiting:
+                text = taken(text, _U64(32))
+            text = taken(text, word)
+            made = add_word(state, count, word, values, made)
+            count += 1
+        text = mixed(text)
+        if count < SHINGLE_WORDS:
+            if count == 0:  # its characters are its shingle, and its word
+                state[0] = state[1] = state[2] = text
+            values[made] = _U32(mixed(state[0] + _U64(count) * _PRIME_2) >> _U64(32))
+            made += 1
+        text_hashes[i] = text
+        word_hashes[i, 0], word_hashes[i, 1] = mixed(state[1]), mixed(state[2])
+        lengths[i] = characters
+        joins[i] = found
+        made = begun + unique_in_place(values[begun:made], spare)
+        ends[i] = made
+
+
+@kernel
+def unique_in_place(values: UInt32Array, spare: UInt32Array) -> int:
+    """Sort, and move the different values to the front; how many they are."""
+    count = len(values)
+    if 8 < count <= BUCKETED:
+        sort_bucketed(values, spare)
+    else:
+        values.sort()
+    kept = 1
+    for k in range(1, count):
+        if values[k] != values[kept - 1]:
+            values[kept] = values[k]
+            kept += 1
+    return kept
+
+
+@kernel
+def sort_bucketed(values: UInt32Array, spare: UInt32Array) -> None:
+    """Sort up to ``BUCKETED`` values that are spread evenly, as hashes are: into about as many buckets by
+    their highest bits, then by insertion. A sixth of the time of numba's own sort."""
+    bits = 3
+    while (1 << bits) < len(values):
+        bits += 1
+    shift = _U32(32 - bits)
+    places = spare[: (1 << bits) + 1]
+    moved = spare[len(places) : len(places) + len(values)]
+    places[:] = 0
+    for value in values:
+        places[(value >> shift) + 1] += _U32(1)
+    for bucket in range(1, len(places)):
+        places[bucket] += places[bucket - 1]
+    for value in values:
+        bucket = value >> shift
+        moved[places[bucket]] = value
+        places[bucket] += _U32(1)
+    values[0] = moved[0]
+    for k in range(1, len(values)):
+        value = moved[k]
+        at = k - 1
+        while at >= 0 and values[at] > value:
+            values[at + 1] = values[at]
+            at -= 1
+        values[at + 1] = value
+
+
+@kernel
+def sign(
+    values: UInt32Array,
+    ends: Int64Array,
+    multipliers: UInt32Array,
+    addends: UInt32Array,
+    rows: int,
+    keys: UInt32Array,
+    signatures: UInt32Array,
+) -> None:
+    """Shingle sets to MinHash signatures and, of every ``rows`` of their values, to band keys. The signatures
+    are kept if there is room for them."""
+    count = len(multipliers)
+    signature = np.empty(count, np.uint32)
+    begin = np.int64(0)
+    for i in range(len(ends)):
+        signature[:] = _U32(0xFFFFFFFF)
+        for at in range(begin, ends[i]):
+            value = premixed(values[at])
+            for k in range(count):
+                permuted = _U32(_U32(multipliers[k] * value) + addends[k])
+                signature[k] = min(signature[k], permuted)
+        begin = ends[i]
+        for band in range(keys.shape[1]):
+            key = _U64(band)
+            for k in range(band * rows, (band + 1) * rows):
+                key = mixed(key + _U64(signature[k]))
+            keys[i, band] = _U32(key >> _U64(32))
+        if len(signatures):
+            signatures[i] = signature
+
+
+@kernel
+def bucket_pairs(ordered: UInt64Array, pairs: UInt64Array, all_pairs: int, predecessors: int) -> int:
+    """Pairs inside runs of equal keys, ``earlier << 32 | later``; ``ordered`` is ``key << 32 | row``,
+    ascending. Of a run of more than ``all_pairs`` rows each is paired with the first and its ``predecessors``
+    only. Returns how many there are; they are written if there is room for all."""
+    made = 0
+    begin = 0
+    low = _U64(0xFFFFFFFF)
+    while begin < len(ordered):
+        end = begin + 1
+        key = ordered[begin] >> _U64(32)
+        while end < len(ordered) and ordered[end] >> _U64(32) == key:
+            end += 1
+        reach = end - begin if end - begin <= all_pairs else predecessors
+        for later in range(begin + 1, end):
+            first = max(begin, later - reach)
+            if len(pairs):
+                row = ordered[later] & low
+                for earlier in range(first, later):
+                    pairs[made + earlier - first] = (ordered[earlier] & low) << _U64(32) | row
+                if first > begin:
+                    pairs[made + later - first] = (ordered[begin] & low) << _U64(32) | row
+            made += later - first + (1 if first > begin else 0)
+        begin = end
+    return made
+
+
+@kernel
+def count_shared(
+    values: UInt32Array,
+    begins: Int64Array,
+    ends: Int64Array,
+    pairs: UInt64Array,
+    threshold: float,
+    shared: Int32Array,
+) -> None:
+    """For each pair of sets how many shingles they share, or -1 if their Jaccard similarity is under
+    ``threshold``; given up as soon as that is sure."""
+    for p in range(len(pairs)):
+        one, two = np.int64(pairs[p] >> _U64(32)), np.int64(pairs[p] & _U64(0xFFFFFFFF))
+        i, i_end, j, j_end = begins[one], ends[one], begins[two], ends[two]
+        total = (i_end - i) + (j_end - j)
+        # s / (total - s) >= t where s >= t / (1 + t) * total
+        needed = np.int64(np.ceil(threshold / (1.0 + threshold) * total - 1e-6))
+        shared[p] = -1
+        same = np.int64(0)
+        while i < i_end and j < j_end:
+            if same + min(i_end - i, j_end - j) < needed:
+                break
+            a, b = values[i], values[j]
+            same += a == b
+            i += a <= b
+            j += b <= a
+        if same >= needed and same / (total - same) >= threshold:
+            shared[p] = same
+
+
+@kernel
+def join_components(labels: Int64Array, ones: Int64Array, twos: Int64Array) -> None:
+    """Union-find: ``labels``, at first each row's own number, become the least number of its component."""
+    for p in range(len(ones)):
+        one, two = ones[p], twos[p]
+        while labels[one] != one:
+            labels[one] = labels[labels[one]]
+            one = labels[one]
+        while labels[two] != two:
+            labels[two] = labels[labels[two]]
+            two = labels[two]
+        if one < two:
+            labels[two] = one
+        elif two < one:
+            labels[one] = two
+    for row in range(len(labels)):
+        labels[row] = labels[labels[row]]
+
+
+@kernel
+def lead(
+    earlier: UInt64Array,
+    later: UInt64Array,
+    similarity: Float32Array,
+    admitted: int,
+    leader: Int64Array,
+    best: Float32Array,
+) -> None:
+    """The leader pass over pairs in the order of their later row: a row that is paired with an earlier one
+    that is kept is dropped, in favour of the most similar of these, the first if several are. The first
+    ``admitted`` rows are never dropped."""
+    for p in range(len(earlier)):
+        one, two = np.int64(earlier[p]), np.int64(later[p])
+        if leader[one] != one or two < admitted:
+            continue
+        if leader[two] == two or similarity[p] > best[two]:
+            leader[two], best[two] = one, similarity[p]

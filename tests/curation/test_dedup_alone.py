@@ -1,0 +1,141 @@
+"""Duplicates of files, by the command line as a user would."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from hydata.cli import app
+from hydata.curation import files
+from hydata.curation.dedup.alone import COLUMNS, judge_pieces
+from hydata.errors import ConfigError
+
+LONG = "a text of some words that is long enough to have more than a few shingles of five words each"
+TEXTS = ["Another text.", LONG, LONG.upper() + "!", f"{LONG} more", "", "another  TEXT."]
+
+
+def judge(tmp_path: Path, *inputs: Path, options: tuple[str, ...] = ()) -> pl.DataFrame:
+    out = tmp_path / "out.parquet"
+    arguments = ["judge", "duplicates", *map(str, inputs), "-o", str(out), *options]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return pl.read_parquet(out)
+
+
+def write_lines(path: Path, rows: list[dict]) -> Path:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    data = lines.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def test_one_row_a_row_in_order(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [{"id": i, "text": text} for i, text in enumerate(TEXTS)])
+    found = judge(tmp_path, path)
+    assert found.schema == COLUMNS
+    assert found["row"].to_list() == list(range(6))
+    assert found["cluster_id"].to_list() == [5, 3, 3, 3, 4, 5]
+    assert found["duplicate_of"].to_list() == [5, 3, 3, None, None, None]
+    assert found["keep"].to_list() == [False, False, False, True, True, True]
+    assert found["similarity"].to_list() == pytest.approx([1.0, 16 / 17, 16 / 17, None, None, None])
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl", "in.jsonl.gz", "in.json"])
+def test_every_form_of_input_is_judged_alike(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        pl.DataFrame({"x": range(6), "text": TEXTS}).write_parquet(path, row_group_size=2)
+    else:
+        write_lines(path, [{"x": [i], "text": text} for i, text in enumerate(TEXTS)])
+    assert judge(tmp_path, path)["duplicate_of"].to_list() == [5, 3, 3, None, None, None]
+    assert judge(tmp_path, path, path)["keep"].sum() == 3
+
+
+def test_columns(tmp_path: Path) -> None:
+    messages = [
+        [{"role": "system", "content": f"Nr. {i}"}, {"role": "user", "content": text}]
+        for i, text in enumerate(TEXTS)
+    ]
+    expected = [5, 3, 3, None, None, None]
+    for name in ("a.jsonl", "a.parquet"):
+        path = tmp_path / name
+        rows = [{"messages": m, "other": 1.5} for m in messages]
+        if name.endswith("jsonl"):
+            write_lines(path, rows)
+        else:
+            pl.DataFrame(rows).write_parquet(path)
+        assert judge(tmp_path, path)["duplicate_of"].to_list() == expected
+    rows = [{"prompt": text, "text": "all the same"} for text in TEXTS]
+    path = write_lines(tmp_path / "b.jsonl", rows)
+    assert judge(tmp_path, path, options=("--column", "prompt"))["duplicate_of"].to_list() == expected
+    assert judge(tmp_path, path)["keep"].sum() == 1
+
+
+def test_absent_and_null_texts_are_empty_ones(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": None}, {"other": 1}, {"text": ""}]
+    found = judge(tmp_path, write_lines(tmp_path / "in.jsonl", rows))
+    assert found["duplicate_of"].to_list() == [None, None, 1, 1]
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("\n\n")
+    assert judge(tmp_path, tmp_path / "in.jsonl").height == 0
+    pl.DataFrame({"text": []}, schema={"text": pl.String}).write_parquet(tmp_path / "in.parquet")
+    assert judge(tmp_path, tmp_path / "in.parquet").schema == COLUMNS
+
+
+def test_blocks_end_at_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices("abcdefgh", k=rng.randint(0, 60))) for _ in range(300)]
+    path = write_lines(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    read = [text for piece in files.pieces([path], None) for text in piece.texts().to_pylist()]
+    assert read == texts
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', "a.jsonl, from line 1, column 'text'"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 7}\n', "a.jsonl, from line 1, column 'text'"),
+        ("a.jsonl", b"hello\n", "a.jsonl: the first line is no JSON object"),
+        ("a.jsonl", b'{"prompt": "x"}\n', "no column text, instruction, messages; it has prompt"),
+        ("a.parquet", b"PAR1 not really", "no Parquet file, or broken"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9000)[:-20], "is it cut off"),
+        ("a.jsonl.gz", b"plain", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=said):
+        judge_pieces(files.pieces([path], None), 0.8)
+    with pytest.raises(ConfigError, match="no such file"):
+        judge_pieces(files.pieces([tmp_path / "none.jsonl"], None), 0.8)
+
+
+def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
+    pl.DataFrame({"text": [1, 2]}).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(ConfigError, match="holds int64, not text"):
+        judge_pieces(files.pieces([tmp_path / "in.parquet"], None), 0.8)
+
+
+def test_the_output_is_no_input(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [{"text": "x"}])
+    result = CliRunner().invoke(app, ["judge", "duplicates", str(path), "-o", str(path)])
+    assert isinstance(result.exception, ConfigError)
+
+
+def test_threads_do_not_change_the_result(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    bases = [[rng.choice(LONG.split()) + str(rng.randint(0, 99)) for _ in range(40)] for _ in range(60)]
+    texts = [" ".join(rng.sample(base, 40)[: rng.randint(0, 1)] + base) for base in bases for _ in range(30)]
+    path = write_lines(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    one, two, five = (judge_pieces(files.pieces([path], None), 0.8, threads) for threads in (1, 2, 5))
+    assert one.equals(two)
+    assert one.equals(five)
