@@ -20,7 +20,8 @@ from pydantic import Field
 from hydata import ingest
 from hydata.curation import classifier, decisions, dedup, language, mix, rules
 from hydata.curation.classifier import ClassifySettings, TrainSettings
-from hydata.curation.dedup import DuplicatesSettings
+from hydata.curation.dedup import DuplicatesSettings, signatures
+from hydata.curation.dedup.signatures import Scope, SignaturesSettings
 from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
 from hydata.curation.rules import RulesSettings
@@ -123,7 +124,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     answered = ("respond",)
     return (
         Node("ingest", None, recipe.ingest),
-        *_measures(recipe, "read", read),
+        *_measures(recipe, "read", read, ("instruction", recipe.duplicates.responses)),
         # step 1: instructions from seeds; what they are, what is wrong with them, which are new
         Node("generate", generate.STAGE, recipe.generate, {"documents": read}),
         *_measures(recipe, "generated", generated),
@@ -147,7 +148,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         # step 3: answers of several models, several samples each
         Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
         # step 4: judged together with the conversations of existing sets
-        *_measures(recipe, "answered", answered),
+        *_measures(recipe, "answered", answered, (recipe.duplicates.responses,)),
         _classify("answered", answered),
         Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": answered}),
         *_gate(recipe, "critique", "responses", {"read": read, "answered": answered}),
@@ -175,8 +176,19 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     )
 
 
-def _measures(recipe: Recipe, what: str, of: tuple[str, ...]) -> tuple[Node, Node]:
+def _measures(
+    recipe: Recipe, what: str, of: tuple[str, ...], scopes: tuple[Scope, ...] = ("instruction",)
+) -> tuple[Node, ...]:
     return (
+        *(
+            Node(
+                f"signatures/{what}/{scope}",
+                signatures.STAGE,
+                SignaturesSettings(scope=scope),
+                {"conversations": of},
+            )
+            for scope in dict.fromkeys(scopes)
+        ),
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
     )
@@ -205,7 +217,7 @@ def _gate(
     duplicates; the newly admitted records."""
     section = f"gates.{name}"
     measured = _measured(parts)
-    scope = "instruction" if of == "instructions" else "conversation"
+    scope: Scope = "instruction" if of == "instructions" else recipe.duplicates.responses
     return (
         Node(
             f"screen/{name}",
@@ -216,8 +228,11 @@ def _gate(
         Node(
             f"duplicates/{name}",
             dedup.stage(f"duplicates_{name}"),
-            recipe.duplicates.model_copy(update={"scope": scope}),
-            {"conversations": measured["conversations"], "decisions": (f"screen/{name}",)},
+            recipe.duplicates,
+            {
+                "signatures": tuple(f"signatures/{part}/{scope}" for part in parts),
+                "decisions": (f"screen/{name}",),
+            },
             {"admitted": (f"admit/{name}",)},
         ),
         Node(

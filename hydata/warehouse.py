@@ -332,6 +332,7 @@ _SQL_TYPES: dict[object, str] = {
     pl.Int32: "INTEGER",
     pl.Int64: "BIGINT",
     pl.UInt32: "UINTEGER",
+    pl.UInt64: "UBIGINT",
     pl.Float32: "FLOAT",
     pl.Float64: "DOUBLE",
     pl.Boolean: "BOOLEAN",

@@ -12,7 +12,7 @@ LAYERS = (
     {"seeds", "curation", "export"},
     {"synthesis", "ingest"},
     {"recipe"},
-    {"session", "report", "resources"},
+    {"session", "report", "dupes", "resources"},
     {"run"},
     {"forecast"},
     {"progress"},

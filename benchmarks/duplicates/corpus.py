@@ -193,6 +193,10 @@ class Score:
     recall: float
     precision: float
 
+    def cells(self) -> list[str]:
+        """For a table."""
+        return [f"{self.removed:,}", f"{self.recall:.4f}", f"{self.precision:.4f}"]
+
 
 def score(near: Sequence[tuple[int, int, float]], keep: npt.NDArray[np.bool_], threshold: float) -> Score:
     """What a tool's choice of kept documents is worth."""

@@ -44,7 +44,7 @@ def duplicates(
     if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
         raise ConfigError(f"{output}: is an input as well; give -o another name")
     started = time.monotonic()
-    found = judge_pieces(files.pieces(inputs, column), threshold, threads)
+    found = judge_pieces(files.pieces(inputs, column), threshold, output.parent, threads)
     write_frame(output, found)
     kept, seconds = int(found["keep"].sum()), time.monotonic() - started
     err.print(

@@ -1,5 +1,6 @@
 """Duplicates: datasketch as the oracle of signatures, brute force as the oracle of everything else."""
 
+import asyncio
 import json
 import random
 from itertools import combinations
@@ -12,18 +13,22 @@ import pyarrow as pa
 import pytest
 from datasketch import MinHash
 
-from hydata.curation.dedup import COLUMNS, DuplicatesSettings, find_duplicates, kernels, stage
+from hydata.curation.dedup import COLUMNS, DuplicatesSettings, judge_signed, kernels, signatures, stage
 from hydata.curation.dedup.characters import normal_form
 from hydata.curation.dedup.minhash import (
     PERMUTATIONS,
     SEED,
+    band_keys,
     banding,
     candidates,
     find_probability,
+    keys_of,
     shared_shingles,
-    signatures,
 )
+from hydata.curation.dedup.minhash import signatures as minhash_signatures
 from hydata.curation.dedup.shingles import Texts, read_texts
+from hydata.curation.dedup.signatures import SignaturesSettings, sign, stored
+from hydata.curation.dedup.signed import gathered, sign_texts
 from hydata.curation.words import words
 from hydata.schema import Conversation, Message, conversations_frame
 
@@ -35,6 +40,13 @@ CHARACTERS = [chr(0x4E00 + i) for i in range(2_000)]
 
 def texts(*found: str) -> pl.DataFrame:
     return pl.DataFrame({"record_id": [f"r{i}" for i in range(len(found))], "text": found})
+
+
+def find_duplicates(frames: list[pl.DataFrame], admitted: pl.Series, threshold: float) -> pl.DataFrame:
+    ids = pl.concat([pl.Series([], dtype=pl.String), *(frame["record_id"] for frame in frames)])
+    parts = [sign_texts(frame["text"].to_arrow(), threshold) for frame in frames]
+    with gathered(parts, threshold, Path()) as signed:
+        return judge_signed(ids, signed, admitted, threshold)
 
 
 def judge(*found: str, threshold: float = 0.8, admitted: pl.Series = NOBODY) -> dict[str, tuple[object, ...]]:
@@ -111,11 +123,13 @@ def test_admitted_records_stay_and_win() -> None:
 
 def test_signatures_are_datasketch_s() -> None:
     sets = read(varied(random.Random(1), 50)).sets
-    found = signatures(sets)
+    found = minhash_signatures(sets)
     for i in range(len(sets)):
         oracle = MinHash(num_perm=PERMUTATIONS, seed=SEED, hashfunc=int)
         oracle.update_batch(sets.values[sets.offsets[i] : sets.offsets[i + 1]].tolist())
         assert (found[i] == oracle.hashvalues).all()
+    for threshold in (0.3, 0.8):
+        assert (keys_of(found, *banding(threshold)) == band_keys(sets, threshold)).all()
 
 
 def test_bands_find_the_threshold() -> None:
@@ -239,14 +253,72 @@ def test_arrow_arrays_of_every_kind_are_read() -> None:
     assert len(read_texts(pa.array([], pa.string()))) == 0
 
 
-def test_the_result_does_not_depend_on_order_or_shards() -> None:
+def test_the_result_does_not_depend_on_order_or_parts() -> None:
     frame = texts(*varied(random.Random(3), 300))
     admitted = pl.Series(["r5", "r77"])
     expected = find_duplicates([frame], admitted, 0.8)
     for seed, shards in ((1, 1), (2, 7), (3, 300)):
         shuffled = frame.sample(fraction=1, shuffle=True, seed=seed)
         parts = [shuffled.gather_every(shards, i) for i in range(shards)]
-        assert find_duplicates([*parts, parts[0]], admitted, 0.8).equals(expected)
+        assert find_duplicates(parts, admitted, 0.8).equals(expected)
+
+
+def shards_of(folder: Path, frames: list[pl.DataFrame]) -> list[Path]:
+    paths = []
+    for frame in frames:
+        paths.append(folder / f"{len(list(folder.iterdir()))}.parquet")
+        sign(frame["record_id"], "instruction", frame["text"].to_arrow()).write_parquet(paths[-1])
+    return paths
+
+
+def test_stored_signatures_give_the_same_as_texts_in_memory(tmp_path: Path) -> None:
+    long = " ".join(WORDS[:70])
+    frame = texts(*varied(random.Random(8), 400), "", "!!!", long, long + "?")
+    for threshold in (0.5, 0.8):
+        expected = find_duplicates([frame], pl.Series(["r9"]), threshold)
+        for shards in (1, 5):
+            paths = shards_of(tmp_path, [frame.gather_every(shards, i) for i in range(shards)])
+            ids, signed = stored([*paths, paths[0]], None, threshold)
+            assert judge_signed(ids, signed, pl.Series(["r9"]), threshold).equals(expected)
+    some = frame.sample(fraction=0.5, seed=1)
+    ids, signed = stored(paths, some.select("record_id"), 0.8)
+    assert judge_signed(ids, signed, NOBODY, 0.8).equals(find_duplicates([some], NOBODY, 0.8))
+    ids, signed = stored([], None, 0.8)
+    assert judge_signed(ids, signed, NOBODY, 0.8).is_empty()
+
+
+def test_ten_increments_give_the_clusters_of_one_run(tmp_path: Path) -> None:
+    frame = texts(*varied(random.Random(9), 500)).sample(fraction=1, shuffle=True, seed=1)
+    whole = find_duplicates([frame], NOBODY, 0.8)
+    paths: list[Path] = []
+    admitted = NOBODY
+    for night in range(10):
+        paths += shards_of(tmp_path, [frame.gather_every(10, night)])
+        ids, signed = stored(paths, None, 0.8)
+        found = judge_signed(ids, signed, admitted, 0.8)
+        kept = found.filter("keep")["record_id"]
+        assert set(admitted) <= set(kept)
+        admitted = kept
+    clusters = [
+        {frozenset(group) for group in table.group_by("cluster_id").agg("record_id")["record_id"].to_list()}
+        for table in (whole, found)
+    ]
+    assert clusters[0] == clusters[1]
+    dropped = found.filter(~pl.col("keep"))
+    assert set(dropped["duplicate_of"]) <= set(admitted)
+    assert (dropped["similarity"] >= np.float32(0.8)).all()
+
+
+def test_a_record_that_is_taken_down_leaves_the_rest_right(tmp_path: Path) -> None:
+    frame = texts(*varied(random.Random(10), 300))
+    paths = shards_of(tmp_path, [frame])
+    before = find_duplicates([frame], NOBODY, 0.8)
+    gone = before.filter(pl.col("duplicate_of").is_not_null())["duplicate_of"].unique().head(20)
+    rest = frame.filter(~pl.col("record_id").is_in(gone.implode()))
+    ids, signed = stored(paths, rest.select("record_id"), 0.8)
+    after = judge_signed(ids, signed, NOBODY, 0.8)
+    assert after.equals(find_duplicates([rest], NOBODY, 0.8))
+    assert not set(after["cluster_id"]) & set(gone)
 
 
 def test_a_template_that_many_share_is_found_in_bounded_time() -> None:
@@ -288,20 +360,24 @@ def test_the_stage_compares_what_its_scope_says(tmp_path: Path, scope: str, drop
         )
         for i, answer in enumerate(answers)
     )
+    context = SimpleNamespace()
     paths = []
     for i, part in enumerate(conversations.iter_slices(2)):
+        made = asyncio.run(signatures.STAGE.run(part, SignaturesSettings(scope=scope), context))
+        assert made.rows.schema == signatures.COLUMNS
+        assert made.rows["record_id"].to_list() == part["record_id"].to_list()
+        assert made.rejects.is_empty()
         paths.append(tmp_path / f"{i}.parquet")
-        part.write_parquet(paths[-1])
-    made = stage("duplicates_conversations")
-    context = SimpleNamespace()
-    found = pl.concat(made.run({"conversations": paths}, DuplicatesSettings(scope=scope), context))
-    assert found.schema == COLUMNS == made.columns
+        made.rows.write_parquet(paths[-1])
+    judged = stage("duplicates_conversations")
+    found = pl.concat(judged.run({"signatures": paths}, DuplicatesSettings(), context))
+    assert found.schema == COLUMNS == judged.columns
     assert sorted(found["record_id"]) == sorted(conversations["record_id"])
     assert set(found["judge"]) == {"duplicates_conversations"}
     assert (~found["keep"]).sum() == dropped
-    everything = {"conversations": paths, "admitted": paths}
-    assert pl.concat(made.run(everything, DuplicatesSettings(scope=scope), context))["keep"].all()
-    empty = list(made.run({"conversations": []}, DuplicatesSettings(), context))
+    everything = {"signatures": paths, "admitted": paths}
+    assert pl.concat(judged.run(everything, DuplicatesSettings(), context))["keep"].all()
+    empty = list(judged.run({"signatures": []}, DuplicatesSettings(), context))
     assert [frame.schema for frame in empty] == [COLUMNS]
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hydata.cli import app
 from hydata.curation import files
+from hydata.curation.dedup import signed
 from hydata.curation.dedup.alone import COLUMNS, judge_pieces
 from hydata.errors import ConfigError
 
@@ -114,15 +115,15 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, sa
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(ConfigError, match=said):
-        judge_pieces(files.pieces([path], None), 0.8)
+        judge_pieces(files.pieces([path], None), 0.8, tmp_path)
     with pytest.raises(ConfigError, match="no such file"):
-        judge_pieces(files.pieces([tmp_path / "none.jsonl"], None), 0.8)
+        judge_pieces(files.pieces([tmp_path / "none.jsonl"], None), 0.8, tmp_path)
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
     pl.DataFrame({"text": [1, 2]}).write_parquet(tmp_path / "in.parquet")
     with pytest.raises(ConfigError, match="holds int64, not text"):
-        judge_pieces(files.pieces([tmp_path / "in.parquet"], None), 0.8)
+        judge_pieces(files.pieces([tmp_path / "in.parquet"], None), 0.8, tmp_path)
 
 
 def test_the_output_is_no_input(tmp_path: Path) -> None:
@@ -131,11 +132,17 @@ def test_the_output_is_no_input(tmp_path: Path) -> None:
     assert isinstance(result.exception, ConfigError)
 
 
-def test_threads_do_not_change_the_result(tmp_path: Path) -> None:
+def test_neither_threads_nor_room_change_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(2)
     bases = [[rng.choice(LONG.split()) + str(rng.randint(0, 99)) for _ in range(40)] for _ in range(60)]
     texts = [" ".join(rng.sample(base, 40)[: rng.randint(0, 1)] + base) for base in bases for _ in range(30)]
     path = write_lines(tmp_path / "in.jsonl", [{"text": text} for text in texts])
-    one, two, five = (judge_pieces(files.pieces([path], None), 0.8, threads) for threads in (1, 2, 5))
+    one, two, five = (
+        judge_pieces(files.pieces([path], None), 0.8, tmp_path, threads) for threads in (1, 2, 5)
+    )
     assert one.equals(two)
     assert one.equals(five)
+    monkeypatch.setattr(signed, "HELD_BYTES", 20_000)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1_000)
+    assert one.equals(judge_pieces(files.pieces([path], None), 0.8, tmp_path, 2))
+    assert list(tmp_path.iterdir()) == [path]

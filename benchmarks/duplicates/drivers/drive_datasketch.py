@@ -1,4 +1,4 @@
-"""datasketch: a document is dropped if the index of kept ones has one whose estimate reaches the threshold."""
+"""datasketch: a document is dropped if the index has a kept one whose estimate reaches the threshold."""
 
 import xxhash
 from datasketch import MinHash, MinHashLSH

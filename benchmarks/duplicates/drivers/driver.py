@@ -41,3 +41,10 @@ def report(keep: Iterable[bool], *packages: str) -> None:
     """Write what is kept, and say which versions it was."""
     np.fromiter(keep, np.bool_).tofile(OUT)
     print("\n" + json.dumps(", ".join(f"{package} {version(package)}" for package in packages)), flush=True)
+
+
+def kept(ids: Iterable[int]) -> Iterator[bool]:
+    """For each document whether its id is among ``ids``."""
+    keep = np.zeros(sum(pq.read_metadata(file).num_rows for file in FILES), np.bool_)
+    keep[list(ids)] = True
+    return iter(keep)

@@ -20,6 +20,6 @@ less similar texts does not collapse into its first. Already admitted records ar
 The result depends on the set of records only, not on their order or their spread over shards.
 """
 
-from hydata.curation.dedup.judge import COLUMNS, DuplicatesSettings, find_duplicates, stage
+from hydata.curation.dedup.judge import COLUMNS, DuplicatesSettings, judge_signed, stage
 
-__all__ = ["COLUMNS", "DuplicatesSettings", "find_duplicates", "stage"]
+__all__ = ["COLUMNS", "DuplicatesSettings", "judge_signed", "stage"]

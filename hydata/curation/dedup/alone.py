@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ import polars as pl
 from hydata.curation.dedup.clusters import find_clusters, longest_first
 from hydata.curation.dedup.kernels import UInt32Array
 from hydata.curation.dedup.shingles import Texts
-from hydata.curation.dedup.signed import in_memory, sign_texts
+from hydata.curation.dedup.signed import gathered, sign_texts
 from hydata.curation.dedup.threads import together
 from hydata.curation.files import Piece
 
@@ -28,21 +29,23 @@ keep order, ``duplicate_of`` a kept row of which this one is a duplicate (null: 
 ``similarity`` their Jaccard similarity (null: kept)."""
 
 
-def judge_pieces(pieces: Iterable[Piece], threshold: float, threads: int | None = None) -> pl.DataFrame:
+def judge_pieces(
+    pieces: Iterable[Piece], threshold: float, folder: Path, threads: int | None = None
+) -> pl.DataFrame:
     """A row of ``COLUMNS`` for each row of ``pieces``, in their order. Of duplicates the longest text stays,
-    of equally long ones the first.
+    of equally long ones the first. What does not fit in memory is kept in ``folder`` for the while.
 
     Raises:
         ConfigError: a piece cannot be read.
+        WarehouseError: the folder has no room.
     """
 
     def sign(piece: Piece) -> tuple[Texts, UInt32Array]:
         return sign_texts(piece.texts(), threshold)
 
-    signed = in_memory(list(together(sign, pieces, threads)), threshold)
-    order = longest_first(signed.length)
-    found = find_clusters(signed, order, 0, threshold, threads)
-    del signed
+    with gathered(together(sign, pieces, threads), threshold, folder) as signed:
+        order = longest_first(signed.length)
+        found = find_clusters(signed, order, 0, threshold, threads)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     keep = pl.Series(found.keep[place])

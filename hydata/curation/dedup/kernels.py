@@ -253,6 +253,23 @@ def sort_bucketed(values: UInt32Array, spare: UInt32Array) -> None:
 
 
 @kernel
+def key_bands(signature: UInt32Array, rows: int, keys: UInt32Array) -> None:
+    """A key for each band, of ``rows`` values each, of a signature."""
+    for band in range(len(keys)):
+        key = _U64(band)
+        for k in range(band * rows, (band + 1) * rows):
+            key = mixed(key + _U64(signature[k]))
+        keys[band] = _U32(key >> _U64(32))
+
+
+@kernel
+def key_signatures(signatures: UInt32Array, rows: int, keys: UInt32Array) -> None:
+    """Signatures to band keys."""
+    for i in range(len(signatures)):
+        key_bands(signatures[i], rows, keys[i])
+
+
+@kernel
 def sign(
     values: UInt32Array,
     ends: Int64Array,
@@ -275,11 +292,8 @@ def sign(
                 permuted = _U32(_U32(multipliers[k] * value) + addends[k])
                 signature[k] = min(signature[k], permuted)
         begin = ends[i]
-        for band in range(keys.shape[1]):
-            key = _U64(band)
-            for k in range(band * rows, (band + 1) * rows):
-                key = mixed(key + _U64(signature[k]))
-            keys[i, band] = _U32(key >> _U64(32))
+        if keys.shape[1]:
+            key_bands(signature, rows, keys[i])
         if len(signatures):
             signatures[i] = signature
 
@@ -309,6 +323,16 @@ def bucket_pairs(ordered: UInt64Array, pairs: UInt64Array, all_pairs: int, prede
             made += later - first + (1 if first > begin else 0)
         begin = end
     return made
+
+
+@kernel
+def take_sets(values: UInt32Array, begins: Int64Array, ends: Int64Array, taken_values: UInt32Array) -> None:
+    """Some sets, end to end."""
+    made = 0
+    for i in range(len(begins)):
+        for at in range(begins[i], ends[i]):
+            taken_values[made] = values[at]
+            made += 1
 
 
 @kernel

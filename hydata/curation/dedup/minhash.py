@@ -79,6 +79,13 @@ def band_keys(sets: ShingleSets, threshold: float) -> UInt32Array:
     return keys
 
 
+def keys_of(signatures: UInt32Array, bands: int, rows: int) -> UInt32Array:
+    """One 32-bit key for each signature and band, as ``band_keys``."""
+    keys = np.empty((len(signatures), bands), np.uint32)
+    kernels.key_signatures(signatures, rows, keys)
+    return keys
+
+
 def candidates(bands: Iterable[UInt32Array], threads: int | None = None) -> UInt64Array:
     """Pairs of rows that share a band, ``earlier << 32 | later``, each once, ascending. ``bands`` are the
     keys of all rows, a band each, and may be made as they are asked for.

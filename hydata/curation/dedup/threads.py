@@ -18,8 +18,8 @@ def cores() -> int:
 
 
 def together(function: Callable[[A], B], items: Iterable[A], threads: int | None = None) -> Iterator[B]:
-    """``map``, by ``threads`` threads (None: one a core and one more), in order. ``items`` are taken as there is
-    room, so that no more than a few of them and of their results are in memory."""
+    """``map``, by ``threads`` threads (None: one a core and one more), in order. ``items`` are taken as there
+    is room, so that no more than a few of them and of their results are in memory."""
     count = threads or cores() + 1
     under_way: deque[Future[B]] = deque()
     with ThreadPoolExecutor(count, thread_name_prefix="hydata") as pool:

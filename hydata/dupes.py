@@ -1,0 +1,181 @@
+"""What people ask about duplicates: how many there are and where they come from, and who is in a cluster.
+
+All of it is SQL over the views of a head; ids and values come in as parameters. A ``judge`` names one place
+where a recipe looks for duplicates, ``duplicates_evolve`` for example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from hydata.errors import WarehouseError
+
+TEXT_CHARACTERS = 400
+"""Of a record's text, shown."""
+
+_TEXTS = """
+WITH compared AS (
+    SELECT d.*, array_to_string(
+        [m.content FOR m IN c.messages IF coalesce(m.role, '') <> 'system'], chr(10)
+    ) AS text, c.step, c.prompt_id, c.model
+    FROM duplicates d JOIN conversations c USING (record_id)
+)
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of one ``judge``: ``records`` compared, those that are ``dropped`` and of these those that are
+    ``exact`` copies, ``clusters`` of more than one record, and the size of the ``largest``."""
+
+    judge: str
+    records: int
+    dropped: int
+    exact: int
+    clusters: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """What comes of one source or prompt: ``records`` and those of them that are ``dropped``."""
+
+    name: str
+    records: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A record of a cluster. ``similarity`` to ``duplicate_of``, both None for a kept one."""
+
+    record_id: str
+    keep: bool
+    duplicate_of: str | None
+    similarity: float | None
+    made_by: str
+    text: str
+
+
+def summaries(con: duckdb.DuckDBPyConnection) -> list[Summary]:
+    """One for each judge, by name."""
+    rows = con.execute(
+        """
+        SELECT judge, sum(n)::BIGINT, sum(dropped)::BIGINT, sum(exact)::BIGINT,
+            count(*) FILTER (n > 1), max(n)
+        FROM (
+            SELECT judge, cluster_id, count(*) AS n, count(*) FILTER (NOT keep) AS dropped,
+                count(*) FILTER (exact) AS exact
+            FROM duplicates GROUP BY ALL
+        ) GROUP BY judge ORDER BY judge
+        """
+    ).fetchall()
+    return [Summary(*row) for row in rows]
+
+
+def sizes(con: duckdb.DuckDBPyConnection, judge: str) -> list[tuple[int, int]]:
+    """(n, clusters of n to 2n - 1 records) for n = 1, 2, 4 and so on."""
+    return con.execute(
+        """
+        SELECT (2 ** floor(log2(n)))::BIGINT AS least, count(*)
+        FROM (SELECT count(*) AS n FROM duplicates WHERE judge = ? GROUP BY cluster_id)
+        GROUP BY ALL ORDER BY least
+        """,
+        [judge],
+    ).fetchall()
+
+
+def by_prompt(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[Share]:
+    """Which prompt and model repeat themselves: by step, prompt and model, those that lost most first."""
+    name = "concat_ws(' ', step, prompt_id, model)"
+    return _shares(
+        con, f"SELECT {name} AS name, keep FROM duplicates JOIN conversations USING (record_id)", judge, most
+    )
+
+
+def by_source(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[Share]:
+    """By the file that records come from, those that lost most first."""
+    query = """
+    SELECT d.file AS name, keep
+    FROM duplicates JOIN conversations c USING (record_id)
+    JOIN documents d ON d.document_id = c.document_ids[1]
+    """
+    return _shares(con, query, judge, most)
+
+
+def _shares(con: duckdb.DuckDBPyConnection, query: str, judge: str, most: int) -> list[Share]:
+    rows = con.execute(
+        f"""
+        SELECT name, count(*), count(*) FILTER (NOT keep) AS dropped FROM ({query} WHERE judge = ?)
+        GROUP BY name HAVING dropped > 0 ORDER BY dropped DESC, name LIMIT ?
+        """,
+        [judge, most],
+    ).fetchall()
+    return [Share(*row) for row in rows]
+
+
+def largest(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
+    """The ids of the largest clusters of more than one record."""
+    rows = con.execute(
+        """
+        SELECT cluster_id FROM duplicates WHERE judge = ? GROUP BY cluster_id HAVING count(*) > 1
+        ORDER BY count(*) DESC, cluster_id LIMIT ?
+        """,
+        [judge, most],
+    ).fetchall()
+    return [cluster for (cluster,) in rows]
+
+
+def least_similar(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
+    """The ids of dropped records that were nearest to being kept."""
+    rows = con.execute(
+        """
+        SELECT record_id FROM duplicates WHERE judge = ? AND NOT keep ORDER BY similarity, record_id LIMIT ?
+        """,
+        [judge, most],
+    ).fetchall()
+    return [record for (record,) in rows]
+
+
+def members(
+    con: duckdb.DuckDBPyConnection, id: str, judge: str | None, most: int
+) -> tuple[str, list[Member]]:
+    """The judge and the records, kept ones first, of a cluster: ``id`` is that of the cluster or of any of
+    its records, or how it begins. ``judge`` None: the last one that knows it.
+
+    Raises:
+        WarehouseError: there is none, or more than one.
+    """
+    found = con.execute(
+        """
+        SELECT DISTINCT judge, cluster_id FROM duplicates
+        WHERE (starts_with(cluster_id, $id) OR starts_with(record_id, $id))
+            AND judge = coalesce($judge, judge)
+        ORDER BY judge DESC
+        """,
+        {"id": id, "judge": judge},
+    ).fetchall()
+    if not found:
+        raise WarehouseError(
+            f"{id}: no cluster or compared record begins so; `hydata dupes report` lists the largest"
+        )
+    name, cluster = found[0]
+    others = sorted({other for judge_of, other in found if judge_of == name})
+    if len(others) > 1:
+        raise WarehouseError(
+            f"{id}: {len(others)} clusters of {name} hold it ({others[0]}, {others[1]}, ...)"
+        )
+    rows: list[Any] = con.execute(
+        f"""
+        {_TEXTS}
+        SELECT record_id, keep, duplicate_of, similarity,
+            concat_ws(' ', step, prompt_id, model), left(text, ?)
+        FROM compared WHERE judge = ? AND cluster_id = ?
+        ORDER BY keep DESC, duplicate_of, similarity DESC, record_id LIMIT ?
+        """,
+        [TEXT_CHARACTERS, name, cluster, most],
+    ).fetchall()
+    return name, [Member(*row) for row in rows]
