@@ -124,9 +124,9 @@ def read_texts(
     values: UInt32Array,
     ends: Int64Array,
 ) -> None:
-    """Texts, as UTF-8 and offsets, to the hash of their normal form, the two hashes of their words, their
-    lengths in characters, whether one of these ``joins``, and their shingles: ascending, each once, end to
-    end in ``values``, those of text i up to ``ends[i]``."""
+    """Texts, as UTF-8 and offsets, to the hash of their normal form, the two hashes of their words (of their
+    shingle, if they have but one), their lengths in characters, whether one of these ``joins``, and their
+    shingles: ascending, each once, end to end in ``values``, those of text i up to ``ends[i]``."""
     state = np.zeros(3 + SHINGLE_WORDS, np.uint64)
     spare = np.empty(3 * BUCKETED + 1, np.uint32)
     made = np.int64(0)
@@ -194,16 +194,17 @@ def read_texts(
             made = add_word(state, count, word, values, made)
             count += 1
         text = mixed(text)
-        if count < SHINGLE_WORDS:
-            if count == 0:  # its characters are its shingle, and its word
-                state[0] = state[1] = state[2] = text
-            values[made] = _U32(mixed(state[0] + _U64(count) * _PRIME_2) >> _U64(32))
+        if count < SHINGLE_WORDS:  # the whole text is its shingle; without a word, its characters are
+            state[0] = (state[0] if count else text) + _U64(count + 1) * _PRIME_2
+            values[made] = _U32(mixed(state[0]) >> _U64(32))
             made += 1
+        made = begun + unique_in_place(values[begun:made], spare)
+        if made == begun + 1:  # 32 bits alone must not tell two such texts apart
+            state[1], state[2] = state[0], state[0] ^ _SEED_2
         text_hashes[i] = text
         word_hashes[i, 0], word_hashes[i, 1] = mixed(state[1]), mixed(state[2])
         lengths[i] = characters
         joins[i] = found
-        made = begun + unique_in_place(values[begun:made], spare)
         ends[i] = made
 
 
@@ -353,6 +354,10 @@ def count_shared(
         # s / (total - s) >= t where s >= t / (1 + t) * total
         needed = np.int64(np.ceil(threshold / (1.0 + threshold) * total - 1e-6))
         shared[p] = -1
+        if (
+            total == 2
+        ):  # one shingle each: were these equal, and not their hashes alone, so would the texts be
+            continue
         same = np.int64(0)
         while i < i_end and j < j_end:
             if same + min(i_end - i, j_end - j) < needed:

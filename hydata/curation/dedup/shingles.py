@@ -62,8 +62,8 @@ class ShingleSets:
 @dataclass(frozen=True)
 class Texts:
     """What is known of n texts. ``text``, UInt64[n]: a hash of each one's normal form, equal for exact
-    duplicates; ``words``, UInt64[n, 2]: of the sequence of its words, equal for texts that differ in no word;
-    ``length``, Int64[n]: characters."""
+    duplicates; ``words``, UInt64[n, 2]: of the sequence of its words, equal for texts that differ in no word,
+    or whose only shingle is the same; ``length``, Int64[n]: characters."""
 
     text: UInt64Array
     words: UInt64Array
