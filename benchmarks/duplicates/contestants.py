@@ -35,5 +35,5 @@ CONTESTANTS = (
         ("datatrove[io,processing]==0.10.1", "spacy", "jieba", *ARROW),
         100_000,
     ),
-    Contestant("data-juicer", "drive_data_juicer.py", ("py-data-juicer==1.6.1", *ARROW), 100_000),
+    Contestant("data-juicer", "drive_data_juicer.py", ("py-data-juicer==1.6.1", "aiohttp", *ARROW), 100_000),
 )
