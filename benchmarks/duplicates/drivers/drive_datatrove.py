@@ -36,7 +36,8 @@ def main() -> None:
     step("4", [reader(), MinhashDedupFilter("removed"), JsonlWriter("kept")], tasks)
     # its writer leaves out what is zero
     texts = (gzip.decompress(path.read_bytes()) for path in Path("kept").glob("*.gz"))
-    report(kept(int(json.loads(line).get("id", 0)) for text in texts for line in text.splitlines()), "datatrove")
+    rows = (json.loads(line) for text in texts for line in text.splitlines())
+    report(kept(int(row.get("id", 0)) for row in rows), "datatrove")
 
 
 if __name__ == "__main__":
