@@ -16,8 +16,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
-from datasketch import MinHash
-
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.kernels import Int32Array, Int64Array, UInt32Array, UInt64Array
 from hydata.curation.dedup.shingles import ShingleSets
@@ -57,6 +55,8 @@ def banding(threshold: float) -> tuple[int, int]:
 
 @lru_cache(maxsize=1)
 def _permutations() -> tuple[UInt32Array, UInt32Array]:
+    from datasketch import MinHash  # takes 0.4 s: it brings scipy and redis
+
     multipliers, addends = MinHash(num_perm=PERMUTATIONS, seed=SEED, scheme="affine32").permutations
     return multipliers, addends
 
