@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
+
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.kernels import Int32Array, Int64Array, UInt32Array, UInt64Array
 from hydata.curation.dedup.shingles import ShingleSets
