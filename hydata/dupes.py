@@ -99,9 +99,9 @@ def by_prompt(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[Sha
 def by_source(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[Share]:
     """By the file that records come from, those that lost most first."""
     query = """
-    SELECT d.file AS name, keep
+    SELECT coalesce(d.file, c.uri, c.step) AS name, keep
     FROM duplicates JOIN conversations c USING (record_id)
-    JOIN documents d ON d.document_id = c.document_ids[1]
+    LEFT JOIN documents d ON d.document_id = c.document_ids[1]
     """
     return _shares(con, query, judge, most)
 
@@ -130,10 +130,12 @@ def largest(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
 
 
 def least_similar(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
-    """The ids of dropped records that were nearest to being kept."""
+    """The ids of dropped records that were nearest to being kept, one of a cluster."""
     rows = con.execute(
         """
-        SELECT record_id FROM duplicates WHERE judge = ? AND NOT keep ORDER BY similarity, record_id LIMIT ?
+        SELECT arg_min(record_id, similarity) AS record_id FROM duplicates
+        WHERE judge = ? AND NOT keep AND similarity < 1 GROUP BY cluster_id
+        ORDER BY min(similarity), record_id LIMIT ?
         """,
         [judge, most],
     ).fetchall()
@@ -143,18 +145,22 @@ def least_similar(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list
 def members(
     con: duckdb.DuckDBPyConnection, id: str, judge: str | None, most: int
 ) -> tuple[str, list[Member]]:
-    """The judge and the records, kept ones first, of a cluster: ``id`` is that of the cluster or of any of
-    its records, or how it begins. ``judge`` None: the last one that knows it.
+    """The judge and the records of a cluster, the one that is named first, then kept ones: ``id`` is that of
+    the cluster or of any of its records, or how it begins. ``judge`` None: of those that know it the one that
+    dropped most.
 
     Raises:
         WarehouseError: there is none, or more than one.
     """
+    if not id:
+        raise WarehouseError("name a cluster or a record; `hydata dupes report` lists the largest clusters")
+    id = id.lower()
     found = con.execute(
         """
         SELECT DISTINCT judge, cluster_id FROM duplicates
         WHERE (starts_with(cluster_id, $id) OR starts_with(record_id, $id))
             AND judge = coalesce($judge, judge)
-        ORDER BY judge DESC
+        ORDER BY (SELECT count(*) FROM duplicates d WHERE d.judge = duplicates.judge AND NOT keep) DESC, judge
         """,
         {"id": id, "judge": judge},
     ).fetchall()
@@ -166,7 +172,7 @@ def members(
     others = sorted({other for judge_of, other in found if judge_of == name})
     if len(others) > 1:
         raise WarehouseError(
-            f"{id}: {len(others)} clusters of {name} hold it ({others[0]}, {others[1]}, ...)"
+            f"{id}: {len(others)} clusters of {name} hold it; give more of the id, or --judge"
         )
     rows: list[Any] = con.execute(
         f"""
@@ -174,8 +180,11 @@ def members(
         SELECT record_id, keep, duplicate_of, similarity,
             concat_ws(' ', step, prompt_id, model), left(text, ?)
         FROM compared WHERE judge = ? AND cluster_id = ?
-        ORDER BY keep DESC, duplicate_of, similarity DESC, record_id LIMIT ?
+        ORDER BY starts_with(record_id, ?) OR record_id IN (
+                SELECT duplicate_of FROM duplicates WHERE judge = ? AND starts_with(record_id, ?)
+            ) DESC, keep DESC, duplicate_of, similarity DESC, record_id
+        LIMIT ?
         """,
-        [TEXT_CHARACTERS, name, cluster, most],
+        [TEXT_CHARACTERS, name, cluster, id, name, id, most],
     ).fetchall()
     return name, [Member(*row) for row in rows]

@@ -126,10 +126,14 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
     """One Parquet file, atomically, zstd-compressed, with statistics."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    frame.write_parquet(aside, compression="zstd", statistics=True)
-    with aside.open("rb") as f:
-        os.fsync(f.fileno())
-    _rename(aside, path)
+    try:
+        frame.write_parquet(aside, compression="zstd", statistics=True)
+        with aside.open("rb") as f:
+            os.fsync(f.fileno())
+        _rename(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def write_shard(root: Path, path: str, frames: Mapping[str, pl.DataFrame]) -> Shard:

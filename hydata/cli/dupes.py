@@ -19,7 +19,7 @@ from hydata.warehouse import connect, latest_head
 app = typer.Typer(no_args_is_help=True, help="The duplicates that runs have found.")
 
 Judge = Annotated[
-    str | None, typer.Option(help="One place where the recipe looks for duplicates; default: the last.")
+    str | None, typer.Option(help="One place where the recipe compares; default: the one that drops most.")
 ]
 RecipeName = Annotated[str | None, typer.Option("--recipe", "-r", help="Default: the last run's.")]
 
@@ -44,7 +44,7 @@ def report(
             counts = (s.records, s.dropped, s.exact, s.clusters, s.largest)
             head.add_row(s.judge, *(f"{count:,}" for count in counts))
         wide().print(head)
-        chosen = judge or found[-1].judge
+        chosen = judge or max(found, key=lambda s: s.dropped).judge
         if chosen not in {s.judge for s in found}:
             raise WarehouseError(f"--judge {chosen}: there are {', '.join(s.judge for s in found)}")
         _print_judge(con, chosen, most)

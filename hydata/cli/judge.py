@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -34,15 +35,23 @@ def duplicates(
     threshold: Annotated[
         float, typer.Option(min=0.1, max=1.0, help="The least Jaccard similarity of duplicates.")
     ] = 0.8,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: one a core, and one more.")] = None,
 ) -> None:
     """Find exact and fuzzy duplicates.
 
     One row is written for each row of the inputs, in order: `row`, `cluster_id`, `keep`, `duplicate_of`,
-    `similarity`. Of messages the user's turns are compared.
+    `similarity`. Of messages the user's turns are compared. A row without text is kept.
     """
+    if output.name in ("", "..") or (output.exists() and not output.is_file()):
+        raise ConfigError(f"-o {output}: no regular file; give the name of the Parquet file to write")
     if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise ConfigError(f"{output}: is an input as well; give -o another name")
+        raise ConfigError(f"-o {output}: is an input as well; give another name")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"-o {output}: its folder cannot be written ({error}); give another") from error
     started = time.monotonic()
     found = judge_pieces(files.pieces(inputs, column), threshold, output.parent, threads)
     write_frame(output, found)

@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -76,10 +78,40 @@ def test_columns(tmp_path: Path) -> None:
     assert judge(tmp_path, path)["keep"].sum() == 1
 
 
-def test_absent_and_null_texts_are_empty_ones(tmp_path: Path) -> None:
-    rows = [{"text": "a"}, {"text": None}, {"other": 1}, {"text": ""}]
+def test_rows_without_text_are_kept(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": None}, {"other": 1}, {"text": ""}, {"text": " "}]
     found = judge(tmp_path, write_lines(tmp_path / "in.jsonl", rows))
-    assert found["duplicate_of"].to_list() == [None, None, 1, 1]
+    assert found["duplicate_of"].to_list() == [None, None, None, 4, None]
+    assert found["cluster_id"].to_list() == [0, 1, 2, 4, 4]
+    others = [{"messages": [{"from": "human", "value": text}]} for text in TEXTS]
+    assert judge(tmp_path, write_lines(tmp_path / "chat.jsonl", others))["keep"].all()
+    pl.DataFrame(others).write_parquet(tmp_path / "chat.parquet")
+    with pytest.raises(ConfigError, match="its elements need role and content"):
+        judge_pieces(files.pieces([tmp_path / "chat.parquet"], None), 0.8, tmp_path)
+    pl.DataFrame({"text": [None, None]}).write_parquet(tmp_path / "null.parquet")
+    assert judge(tmp_path, tmp_path / "null.parquet")["keep"].all()
+
+
+def test_bytes_that_are_no_utf8_in_parquet_are_named(tmp_path: Path) -> None:
+    raw = pa.array([b"fine", b"e\xcc\x81 \xe3"], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    pq.write_table(pa.table({"text": broken}), tmp_path / "in.parquet")
+    with pytest.raises(ConfigError, match=r"in.parquet, from row 0, column 'text'.*UTF8"):
+        judge_pieces(files.pieces([tmp_path / "in.parquet"], None), 0.8, tmp_path)
+
+
+def test_long_rows_make_small_batches_and_a_long_line_is_read(tmp_path: Path) -> None:
+    long = "lorem ipsum " * 300_000
+    pl.DataFrame({"text": [long, long, "short"]}).write_parquet(tmp_path / "in.parquet")
+    found = list(files.pieces([tmp_path / "in.parquet"], None))
+    assert [len(piece.data) for piece in found] == [3]
+    pl.DataFrame({"text": [f"{i} {long}" for i in range(20)]}).write_parquet(
+        tmp_path / "many.parquet", compression="uncompressed"
+    )
+    assert len(list(files.pieces([tmp_path / "many.parquet"], None))) > 2
+    path = write_lines(tmp_path / "in.jsonl", [{"text": long}, {"text": long + "!"}])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert judge(tmp_path, path)["keep"].to_list() == [False, True]
 
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
@@ -102,8 +134,13 @@ def test_blocks_end_at_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("a.jsonl", b'{"text": "x"}\n{"text": \n', "a.jsonl, from line 1, column 'text'"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 7}\n', "a.jsonl, from line 1, column 'text'"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', "a.jsonl, line 2, column 'text'"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"text": 7}\n', "a.jsonl, line 3, column 'text'"),
+        ("a.jsonl", b'{"text": "x"} {"text": "y"}\n', "2 JSON objects on 1 lines"),
+        ("a.jsonl", b'{"text": "e\xcc\x81 \xe3"}\n', "a.jsonl, line 1, column 'text'.*UTF8"),
+        ("a.jsonl", b'{"caf\xe9": 1, "text": "a"}\n', "the first line is no JSON object"),
+        ("a.json", b'[{"text": "x"}]', "a JSON array; write one object a line"),
+        ("a.jsonl", b"{}\n", "it has none at all"),
         ("a.jsonl", b"hello\n", "a.jsonl: the first line is no JSON object"),
         ("a.jsonl", b'{"prompt": "x"}\n', "no column text, instruction, messages; it has prompt"),
         ("a.parquet", b"PAR1 not really", "no Parquet file, or broken"),
@@ -130,6 +167,9 @@ def test_the_output_is_no_input(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "in.jsonl", [{"text": "x"}])
     result = CliRunner().invoke(app, ["judge", "duplicates", str(path), "-o", str(path)])
     assert isinstance(result.exception, ConfigError)
+    for output in ("", str(tmp_path), "/dev/null", str(path / "out.parquet")):
+        result = CliRunner().invoke(app, ["judge", "duplicates", str(path), "-o", output])
+        assert isinstance(result.exception, ConfigError), output
 
 
 def test_neither_threads_nor_room_change_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from hydata.curation.dedup.clusters import find_clusters, longest_first
-from hydata.curation.dedup.kernels import UInt32Array
+from hydata.curation.dedup.kernels import BoolArray, UInt32Array
 from hydata.curation.dedup.shingles import Texts
 from hydata.curation.dedup.signed import gathered, sign_texts
 from hydata.curation.dedup.threads import together
@@ -33,29 +33,43 @@ def judge_pieces(
     pieces: Iterable[Piece], threshold: float, folder: Path, threads: int | None = None
 ) -> pl.DataFrame:
     """A row of ``COLUMNS`` for each row of ``pieces``, in their order. Of duplicates the longest text stays,
-    of equally long ones the first. What does not fit in memory is kept in ``folder`` for the while.
+    of equally long ones the first. A row without text is kept. What does not fit in memory is in ``folder``
+    for the while.
 
     Raises:
         ConfigError: a piece cannot be read.
         WarehouseError: the folder has no room.
     """
 
-    def sign(piece: Piece) -> tuple[Texts, UInt32Array]:
-        return sign_texts(piece.texts(), threshold)
+    def sign(piece: Piece) -> tuple[BoolArray, tuple[Texts, UInt32Array]]:
+        texts = piece.texts()
+        return texts.is_valid().to_numpy(zero_copy_only=False), sign_texts(texts, threshold)
 
-    with gathered(together(sign, pieces, threads), threshold, folder) as signed:
+    present = [np.empty(0, np.bool_)]
+
+    def signed_parts() -> Iterator[tuple[Texts, UInt32Array]]:
+        for valid, part in together(sign, pieces, threads):
+            present.append(valid)
+            yield part
+
+    with gathered(signed_parts(), threshold, folder) as signed:
+        has_text = np.concatenate(present)
         order = longest_first(signed.length)
+        order = order[has_text[order]]
         found = find_clusters(signed, order, 0, threshold, threads)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    keep = pl.Series(found.keep[place])
+    rows = np.arange(len(has_text))
+    cluster, leader, keep = rows.copy(), rows.copy(), np.ones(len(rows), np.bool_)
+    similarity = np.ones(len(rows), np.float32)
+    cluster[order], leader[order] = order[found.first], order[found.leader]
+    keep[order], similarity[order] = found.keep, found.similarity
+    kept = pl.Series(keep)
     return pl.DataFrame(
         {
-            "row": np.arange(len(order)),
-            "cluster_id": order[found.first[place]],
-            "keep": keep,
-            "duplicate_of": pl.Series(order[found.leader[place]]).set(keep, None),
-            "similarity": pl.Series(found.similarity[place]).set(keep, None),
+            "row": rows,
+            "cluster_id": cluster,
+            "keep": kept,
+            "duplicate_of": pl.Series(leader).set(kept, None),
+            "similarity": pl.Series(similarity).set(kept, None),
         },
         schema=COLUMNS,
     )

@@ -10,6 +10,7 @@ Table and regular expressions are Polars', the same as in ``hydata.curation.word
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -44,9 +45,17 @@ def normal_form(text: pl.Expr) -> pl.Expr:
     return text.str.normalize("NFKC").str.to_lowercase().str.replace_all("ς", "σ", literal=True)
 
 
-@cache
 def character_table() -> CharacterTable:
-    """The table of this process; made in half a second."""
+    """The table of this process; made in half a second, by the first thread that asks."""
+    with _one_at_a_time:
+        return _table()
+
+
+_one_at_a_time = threading.Lock()
+
+
+@cache
+def _table() -> CharacterTable:
     points = np.concatenate([np.arange(0xD800), np.arange(0xE000, POINTS)]).astype(np.uint32)
     own = pl.Series(list(points.astype("<u4").tobytes().decode("utf-32-le")))
     char = pl.col("char")

@@ -46,8 +46,11 @@ _POINT, _JOINS_BIT, _KIND = _U32(POINT), _U32(31), _U32(CLASS_SHIFT)
 
 
 def kernel(function: Any) -> Any:
-    """Compiled at the first call and kept on disk."""
-    return njit(nogil=True, cache=True)(function)
+    """Compiled at the first call and kept on disk, where there is a place for that."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither beside this file nor in the home folder, in a container perhaps
+        return njit(nogil=True)(function)
 
 
 @kernel

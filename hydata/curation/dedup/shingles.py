@@ -93,7 +93,9 @@ def read_texts(texts: pa.Array) -> Texts:
     if not len(again):
         return found
     # Few texts have such characters; they are normalised whole, and read again.
-    normal = pl.Series(texts.take(pa.array(again))).str.normalize("NFKC").to_arrow()
+    raw = texts.take(pa.array(again)).cast(pa.large_binary()).to_pylist()
+    whole = pl.Series([(text or b"").decode("utf-8", "replace") for text in raw], dtype=pl.String)
+    normal = whole.str.normalize("NFKC").to_arrow()
     mended, _ = _read(normal)
     found.text[again], found.words[again] = mended.text, mended.words
     order = np.arange(len(found))
