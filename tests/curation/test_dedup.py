@@ -340,7 +340,7 @@ def test_random_unicode_gets_one_row_each() -> None:
 
 def test_candidates_components_and_shared_shingles() -> None:
     keys = np.array([[1, 1], [1, 2], [3, 2], [4, 4]], np.uint32)
-    pairs = candidates(keys.T)
+    pairs = candidates(keys.T, np.arange(4))
     assert [(int(p >> 32), int(p & 0xFFFFFFFF)) for p in pairs] == [(0, 1), (1, 2)]
     chain, labels = np.random.default_rng(1).permutation(999), np.arange(1001)
     kernels.join_components(labels, chain, chain + 1)

@@ -47,6 +47,10 @@ class Pairs:
     two: Int64Array
     similarity: FloatArray
 
+    def of(self, chosen: BoolArray) -> Pairs:
+        """Some of these."""
+        return Pairs(self.one[chosen], self.two[chosen], self.similarity[chosen])
+
     def and_also(self, more: Pairs) -> Pairs:
         """These and more."""
         return Pairs(
@@ -61,10 +65,12 @@ def find_clusters(
 ) -> Clusters:
     """Clusters of those texts of ``signed`` that ``order`` numbers, in keep order. The first ``admitted`` of
     them are kept whatever they resemble."""
+    if len(order) >= 2**32:
+        raise ValueError(f"{len(order):,} texts: rows are numbered by 32 bits; compare them in parts")
     group, places = _different(signed.words[order])
     rows = order[places]
 
-    proposed = candidates((band[rows] for band in signed.keys), threads)
+    proposed = candidates(signed.keys, rows, threads)
     involved = np.unique([proposed >> _SHIFT, proposed & _LOW]).astype(np.int64)
     begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     values, begins[involved], ends[involved] = signed.fetch(rows[involved])
@@ -81,12 +87,19 @@ def find_clusters(
     kernels.join_components(labels, pairs.one, pairs.two)
     first = np.full(len(rows), len(order))
     np.minimum.at(first, labels, places)
+    leader, best = np.arange(len(order)), np.ones(len(order), np.float32)
+    _lead(pairs, places, admitted, leader, best)
+    wanted = np.ones(len(rows), np.bool_)  # by label: clusters whose kept rows have not all been compared
     while True:
-        leader, best = _leaders(pairs, places, admitted, len(order))
-        again = verify(_not_compared(labels, places, leader, admitted))
+        again = verify(_not_compared(labels, places, leader, admitted, wanted))
         if not len(again.one):
             break
         pairs = pairs.and_also(again)
+        wanted[:] = False
+        wanted[labels[again.one]] = True
+        redone = places[wanted[labels]]
+        leader[redone], best[redone] = redone, 1
+        _lead(pairs.of(wanted[labels[pairs.one]]), places, admitted, leader, best)
 
     place, mine = np.arange(len(order)), places[group]
     same = leader[mine] == mine  # the text's own first place is kept
@@ -115,11 +128,13 @@ def _different(words: UInt64Array) -> tuple[Int64Array, Int64Array]:
     return group, np.minimum.reduceat(by_words, np.flatnonzero(begins))
 
 
-def _not_compared(labels: Int64Array, places: Int64Array, leader: Int64Array, admitted: int) -> UInt64Array:
-    """Pairs of texts of one cluster that are both kept: each with the first and with the few before it. Of a
-    large bucket not all pairs were proposed, and without this a thousand variants of a template would keep
-    dozens of each other."""
-    is_kept = leader[places] == places
+def _not_compared(
+    labels: Int64Array, places: Int64Array, leader: Int64Array, admitted: int, wanted: BoolArray
+) -> UInt64Array:
+    """Pairs of texts of one cluster, of those whose label is ``wanted``, that are both kept: each with the
+    first and with the few before it. Of a large bucket not all pairs were proposed, and without this a
+    thousand variants of a template would keep dozens of each other."""
+    is_kept = (leader[places] == places) & wanted[labels]
     kept = np.flatnonzero(is_kept & (np.bincount(labels, is_kept, len(labels))[labels] > 1))
     kept = kept[np.lexsort((places[kept], labels[kept]))]
     label, index = labels[kept], np.arange(len(kept))
@@ -134,8 +149,8 @@ def _not_compared(labels: Int64Array, places: Int64Array, leader: Int64Array, ad
     return sorted_unique(np.concatenate(found))
 
 
-def _leaders(pairs: Pairs, places: Int64Array, admitted: int, count: int) -> tuple[Int64Array, FloatArray]:
-    """For each place the one it is a duplicate of (itself: kept) and their similarity.
+def _lead(pairs: Pairs, places: Int64Array, admitted: int, leader: Int64Array, best: FloatArray) -> None:
+    """For each place the one it is a duplicate of (itself: kept), and their similarity.
 
     In keep order, one is dropped if a verified pair links it to an earlier one that is kept, and goes to the
     most similar of these, the first one if several are.
@@ -143,9 +158,7 @@ def _leaders(pairs: Pairs, places: Int64Array, admitted: int, count: int) -> tup
     one, two = places[pairs.one].astype(np.uint64), places[pairs.two].astype(np.uint64)
     earlier, later = np.minimum(one, two), np.maximum(one, two)
     by_later = np.argsort(later << _SHIFT | earlier)
-    leader, best = np.arange(count), np.ones(count, np.float32)
     kernels.lead(earlier[by_later], later[by_later], pairs.similarity[by_later], admitted, leader, best)
-    return leader, best
 
 
 def longest_first(length: Int64Array) -> Int64Array:

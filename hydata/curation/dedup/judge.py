@@ -1,7 +1,7 @@
-"""The judge "duplicates": a global stage over a snapshot of conversations.
+"""The judge "duplicates": a global stage over the signatures of a snapshot.
 
-Memory grows with the number of *different* texts: about 4 bytes a shingle, 64 of band keys and 100 of
-bookkeeping each, 700 bytes for a text of 100 words. Texts are read, hashed and forgotten a batch at a time.
+Memory grows with the number of records, about 100 bytes of keys and hashes and as many of bookkeeping each,
+and with the shingles, 4 bytes each, of those that share a band with another.
 """
 
 from __future__ import annotations

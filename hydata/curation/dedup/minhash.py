@@ -12,7 +12,6 @@ alike, picks 9 bands of 13 at 0.8 and misses 0.6 of the pairs at the threshold.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -30,11 +29,13 @@ MIN_FIND = 0.998
 BUCKET_ALL_PAIRS = 64
 PREDECESSORS = 8
 """A bucket of more than 64 texts is a template that many share. Comparing all its pairs would take time in
-the square of it, so each text is compared with the bucket's first and its 8 predecessors."""
+the square of it, so each text is compared with the bucket's first and its 8 predecessors. Cutting such buckets
+by further bands finds no more: what tells two texts from the others is in no band that all share."""
 
 MOST_PAIRS = 1 << 24
 """Pairs that wait until those proposed by several bands are made one: 128 MiB."""
 PAIRS_A_PIECE = 1 << 16
+_SHIFT = np.uint64(32)
 
 
 def find_probability(similarity: float, bands: int, rows: int) -> float:
@@ -87,25 +88,27 @@ def keys_of(signatures: UInt32Array, bands: int, rows: int) -> UInt32Array:
     return keys
 
 
-def candidates(bands: Iterable[UInt32Array], threads: int | None = None) -> UInt64Array:
-    """Pairs of rows that share a band, ``earlier << 32 | later``, each once, ascending. ``bands`` are the
-    keys of all rows, a band each, and may be made as they are asked for.
+def candidates(keys: UInt32Array, rows: Int64Array, threads: int | None = None) -> UInt64Array:
+    """Pairs of ``rows`` that share a band, as places in ``rows``: ``earlier << 32 | later``, each once,
+    ascending. ``keys``: UInt32 of shape (bands, texts).
 
     Of a large bucket only some pairs are proposed, and which ones follows from the order of rows.
     """
+
+    def propose(band: int) -> UInt64Array:
+        return _band_pairs(keys[band][rows])
+
     pairs = np.empty(0, np.uint64)
     waiting: list[UInt64Array] = []
-    for found in together(_bucket_pairs, bands, threads):
+    for found in together(propose, range(len(keys)), threads):
         waiting.append(found)
         if sum(map(len, waiting)) > MOST_PAIRS:
             pairs, waiting = sorted_unique(np.concatenate([pairs, *waiting])), []
     return sorted_unique(np.concatenate([pairs, *waiting]))
 
 
-def _bucket_pairs(keys: UInt32Array) -> UInt64Array:
-    ordered = keys.astype(np.uint64) << np.uint64(32)
-    ordered |= np.arange(len(keys), dtype=np.uint64)
-    ordered.sort()
+def _band_pairs(keys: UInt32Array) -> UInt64Array:
+    ordered = np.sort(keys.astype(np.uint64) << _SHIFT | np.arange(len(keys), dtype=np.uint64))
     count = kernels.bucket_pairs(ordered, np.empty(0, np.uint64), BUCKET_ALL_PAIRS, PREDECESSORS)
     pairs = np.empty(count, np.uint64)
     kernels.bucket_pairs(ordered, pairs, BUCKET_ALL_PAIRS, PREDECESSORS)

@@ -2,8 +2,8 @@
 
 A map stage hashes the conversations of a shard once; looking for duplicates reads its table and nothing
 else. A night's new shards are hashed, the old ones are not, and a new threshold hashes nothing at all: band
-keys are made of signatures as these are read. The shingle sets, which take most room, are read last and for
-those records alone that share a band with another.
+keys are made of signatures as these are read. The shingle sets, which take most room, come last and are held
+for those records alone that share a band with another.
 """
 
 from __future__ import annotations
@@ -128,9 +128,11 @@ def stored(paths: Sequence[Path], chosen: pl.DataFrame | None, threshold: float)
 
     def fetch(rows: Int64Array) -> Fetched:
         def fetch_part(number: int) -> tuple[Int64Array, ShingleSets]:
-            places = np.flatnonzero(part[rows] == number)
+            places = by_part[np.searchsorted(ordered, number) : np.searchsorted(ordered, number, "right")]
             return places, _lists_of(paths[number], "shingles").take(row[rows[places]])
 
+        by_part = np.argsort(part[rows], kind="stable")
+        ordered = part[rows][by_part]
         begins, ends = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         values = []
         total = 0
