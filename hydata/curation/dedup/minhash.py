@@ -29,8 +29,8 @@ MIN_FIND = 0.998
 BUCKET_ALL_PAIRS = 64
 PREDECESSORS = 8
 """A bucket of more than 64 texts is a template that many share. Comparing all its pairs would take time in
-the square of it, so each text is compared with the bucket's first and its 8 predecessors. Cutting such buckets
-by further bands finds no more: what tells two texts from the others is in no band that all share."""
+the square of it, so each text is compared with the bucket's first and its 8 predecessors. Cutting it by more
+bands finds no others: what tells two texts from the others is in no band that all share."""
 
 MOST_PAIRS = 1 << 24
 """Pairs that wait until those proposed by several bands are made one: 128 MiB."""
