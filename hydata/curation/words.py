@@ -35,11 +35,6 @@ def word_count(text: pl.Expr) -> pl.Expr:
     return text.str.count_matches(WORD)
 
 
-def normalised(text: pl.Expr) -> pl.Expr:
-    """NFKC, lower case, every run of white space one space, none at the ends."""
-    return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-
-
 @dataclass(frozen=True)
 class FlatWords:
     """All words of a column in a row: word i stands in row ``row[i]`` (ascending), is ``text[i]``.

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hydata.curation.words import CJK
+from hydata.curation import words
 
 SPACE, OTHER, WORD, CHARACTER, EXPANDS = 0, 1, 2, 3, 4
 """Classes: white space; punctuation and symbols; part of a word; a word of its own; several characters."""
@@ -64,9 +64,9 @@ def _table() -> CharacterTable:
         normal=normal_form(char),
         kind=pl.when(char.str.contains(r"^\s$"))
         .then(SPACE)
-        .when(char.str.contains(CJK))
+        .when(char.str.contains(words.CJK))
         .then(CHARACTER)
-        .when(char.str.contains(r"[\p{L}\p{N}\p{M}]"))
+        .when(char.str.contains(words.WORD))
         .then(WORD)
         .otherwise(OTHER)
         .cast(pl.UInt32),

@@ -68,6 +68,7 @@ class Store:
                 self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 # see close
                 while self._held:
                     self._file.write(self._held.pop(0).data)
+                self._file.flush()  # a full disk is to be known here
             except OSError as error:
                 raise WarehouseError(
                     f"{self._folder}: no room for {self._begins[-1] * values.itemsize:,} bytes of shingles "
