@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from duplicates import corpus
 from duplicates.contestants import CONTESTANTS, Contestant
 from duplicates.corpus import Score
 from shared.environments import InstallError, environment
+from shared.page import machine, table
 from shared.processes import Measured, measured
 
 HERE = Path(__file__).resolve().parent
@@ -59,16 +58,6 @@ def main() -> None:
             print(f"\n{page[-1]}", flush=True)
             if told.out:
                 told.out.write_text("\n\n".join(page) + "\n", "utf-8")
-
-
-def machine() -> str:
-    """What this runs on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
-    return (
-        f"{os.cpu_count()} cores ({model or platform.machine()}), {platform.system()}, "
-        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} when it began."
-    )
 
 
 def compare(ready: dict[Contestant, Path], size: int, data: Path, limit: float) -> str:
@@ -116,11 +105,6 @@ def compare(ready: dict[Contestant, Path], size: int, data: Path, limit: float) 
             *failed,
         ]
     )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 if __name__ == "__main__":

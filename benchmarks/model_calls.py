@@ -17,8 +17,6 @@ To be run by the Python of hydata's own environment, on a machine that does noth
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from calls.contestants import CONTESTANTS, Contestant, interpreter
 from calls.measure import cores
 from calls.scenarios import SCENARIOS, Options
 from shared.environments import InstallError
+from shared.page import machine
 
 
 def main() -> None:
@@ -52,7 +51,7 @@ def main() -> None:
         options = Options(folder, told.requests, told.repeat, told.limit, told.vllm, told.vllm_python)
         compared = scenarios != ["vllm"]  # which is between hydata and vLLM's own client
         ready, missing = install([c for c in CONTESTANTS if c.name in names and compared], folder)
-        page = [machine(), *missing]
+        page = [f"{machine()} The stub has a core to itself, a contestant {len(cores()[0])}.", *missing]
         print("\n\n".join(page), flush=True)
         for name in scenarios:
             page.append(SCENARIOS[name](ready, options))
@@ -71,17 +70,6 @@ def install(contestants: Sequence[Contestant], folder: Path) -> tuple[dict[Conte
         except InstallError as error:
             missing.append(f"{contestant.name} does not install here: {error}")
     return ready, missing
-
-
-def machine() -> str:
-    """What this runs on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
-    return (
-        f"{os.cpu_count()} cores ({model or platform.machine()}), {platform.system()}, "
-        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} when it began. "
-        f"The stub has a core to itself, a contestant {len(cores()[0])}."
-    )
 
 
 def _chosen(

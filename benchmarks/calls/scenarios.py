@@ -12,6 +12,7 @@ from calls import vllm
 from calls.contestants import Contestant
 from calls.measure import Run, run, stub
 from calls.workload import CAP, FAULTS, OVERLOAD, P50, P99, ideal_times
+from shared.page import table
 
 IN_FLIGHT, IN_FLIGHT_REALISTIC = 256, 2_000
 MOST = 0.95
@@ -102,7 +103,7 @@ def instant(ready: Ready, options: Options) -> str:
     versions = sorted({cost.large[0].versions for cost in costs.values()})
     return _section(
         f"Instant: the server answers at once, {IN_FLIGHT} in flight",
-        _table(head, rows),
+        table(head, rows),
         f"Medians of {options.repeat}; requests/s and CPU without start-up. The stub itself took at most "
         f"{max(servers, default=0) * 1000:.3f} CPU s per 1,000. Versions: {'; '.join(versions)}.",
         *failed,
@@ -145,7 +146,7 @@ def realistic(ready: Ready, options: Options) -> str:
     faults = ", ".join(f"{share:.1%} {fault}" for fault, share in FAULTS.items())
     return _section(
         f"Realistic: {items:,} requests, {slots:,} in flight; p50 {P50:g} s, p99 {P99:g} s, cap {CAP:g} s",
-        _table(head, rows),
+        table(head, rows),
         f"Of all attempts fail: {faults}. {' and '.join(OVERLOAD)} come at once and with Retry-After: 1, the "
         "others after the latency of an answer. Ideal: list scheduling of the very same attempts over the "
         "slots, without any wait. Slots busy: requests being served, over slots, on average until the last "
@@ -163,7 +164,7 @@ def memory(ready: Ready, options: Options) -> str:
                 done = _run(contestant, python, "instant", items, IN_FLIGHT, options.limit)
                 complete = f"{done.complete or 0:,}"
                 rows.append([f"{items:,}", complete, f"{done.peak_bytes / MIB:,.0f}", f"{done.wall:.1f}"])
-    return _section("Memory: hydata", _table(["requests", "replies", "peak MiB", "seconds"], rows))
+    return _section("Memory: hydata", table(["requests", "replies", "peak MiB", "seconds"], rows))
 
 
 def against_vllm(ready: Ready, options: Options) -> str:
@@ -183,7 +184,7 @@ def against_vllm(ready: Ready, options: Options) -> str:
     ratio = sum(done.hydata.speed for done in rounds) / sum(done.bench.speed for done in rounds)
     return _section(
         f"vLLM {served.version}: {vllm.REQUESTS} times {vllm.MAX_TOKENS} tokens, {vllm.IN_FLIGHT} in flight",
-        _table(
+        table(
             ["vllm bench serve, output tokens", "tokens/s", "hydata, output tokens", "tokens/s", "ratio"],
             rows,
         ),
@@ -211,10 +212,6 @@ def _beside(ideal: float, measured: float | None) -> list[str]:
 
 def _last_words(done: Run) -> str:
     return f"{done.ended}; it said last: {' '.join(done.log.split())[-300:]}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def _section(title: str, *paragraphs: str) -> str:
