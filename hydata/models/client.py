@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from hydata.errors import (
@@ -30,7 +32,7 @@ from hydata.errors import (
     TransientModelError,
     WarehouseError,
 )
-from hydata.models import embedded, router, vllm
+from hydata.models import embedded, router, vectors, vllm
 from hydata.models.batch import Outbox
 from hydata.models.config import (
     EmbeddedEndpoint,
@@ -41,6 +43,7 @@ from hydata.models.config import (
 )
 from hydata.models.journal import Entry, Journal
 from hydata.models.protocol import (
+    CHAT,
     FREE,
     Call,
     Form,
@@ -254,6 +257,19 @@ class Models:
             counters.repairs += 1
             form = prepare(model, sampling, schema)
 
+    async def embed(self, model: Model, texts: Sequence[str], purpose: str) -> npt.NDArray[np.float32]:
+        """The embeddings of texts, of shape (texts, dimensions), as the server gives them: one request, one row
+        of the journal. They are never left to an offline batch.
+
+        Raises:
+            As ``complete``.
+        """
+        form = vectors.prepare(model)
+        messages = vectors.written(texts)
+        counters = self.ledger.of(purpose, model.identity)
+        request = Request(model, form, messages, request_hashes(form, messages, [0]), purpose, counters)
+        return vectors.decode(check(await self._one(request)).text, len(texts))
+
     async def transport(self, name: str) -> Transport:
         """The endpoint ``name``, started by the first call that needs it.
 
@@ -324,7 +340,7 @@ class Models:
 
     async def _fetch(self, request: Request) -> dict[int, Reply]:
         """Send for these samples, journal what comes, and let equal calls have it too."""
-        if self._outbox is not None:
+        if self._outbox is not None and request.form.path == CHAT:
             self._outbox.put(request, self.journal)
             raise TransientModelError(f"{request.model.name}: left to an offline batch")
         create_future = asyncio.get_running_loop().create_future

@@ -44,7 +44,7 @@ __all__ = [
     "VllmEndpoint",
 ]
 
-RoleName = Literal["generator", "evolver", "responder", "critic", "labeller"]
+RoleName = Literal["generator", "evolver", "responder", "critic", "labeller", "embedder"]
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -250,6 +250,11 @@ class RoleEntry(Settings):
         return next((route.models for route in self.routes if route.fits(labels)), self.models)
 
     @property
+    def alone(self) -> str | None:
+        """The only model, if there is but one."""
+        return next(iter(self.models)) if len(self.models) == 1 and not self.routes else None
+
+    @property
     def alternatives(self) -> tuple[Mapping[str, float], ...]:
         """The weights of every route, and the default ones last."""
         return (*(route.models for route in self.routes), self.models)
@@ -276,6 +281,11 @@ class ModelsConfig(Settings):
                             f"{_known('models', self.models)}"
                         )
                 self._check_distinct(role, list(weights))
+        embedder = self.roles.get("embedder")
+        if embedder is not None and embedder.alone is None:
+            raise ValueError(
+                "roles.embedder: give one model and no routes; vectors of several models cannot be compared"
+            )
         self._check_ports()
         return self
 

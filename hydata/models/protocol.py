@@ -26,6 +26,7 @@ from hydata.schema import Message, canonical_json, framed
 
 __all__ = ["Call", "Model", "Reply"]
 
+CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 FREE = Price()
 Content = tuple[str, str | None, str]
 """Text, reasoning and finish reason of an answer."""
@@ -93,7 +94,8 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Form:
     """What all calls with one model, sampling and schema have in common, prepared once: ``sampling`` is what
-    is really sent, the rest are the parts of bodies and keys around the messages, as bytes."""
+    is really sent, ``path`` where to, the rest are the parts of bodies and keys around the messages, as
+    bytes."""
 
     sampling: Sampling
     body_head: bytes
@@ -101,6 +103,7 @@ class Form:
     key_head: bytes
     key_tail: bytes
     key_end: bytes
+    path: str = CHAT
 
 
 class Request(NamedTuple):
@@ -171,12 +174,14 @@ def schema_json(schema: type[BaseModel]) -> str:
 
 
 def request_body(request: Request) -> bytes:
-    """The body of ``POST /chat/completions``.
+    """The body of the POST.
 
     The seed is that of the first sample. vLLM adds 0, 1, 2 ... to it for the choices of one request, so that
     a sample is the same however it was asked for.
     """
     form, count = request.form, len(request.keys)
+    if form.path != CHAT:
+        return b"".join((form.body_head, request.messages, form.body_tail))
     end = b"}" if count == 1 else b',"n":%d}' % count
     seed = b"%d" % (form.sampling.seed + min(request.keys))
     return b"".join((form.body_head, request.messages, form.body_tail, seed, end))
@@ -209,7 +214,7 @@ def read_replies(request: Request, data: bytes, seconds: float) -> list[Reply]:
     try:
         contents, prompt, completion = read_completion(loads(data), len(keys))
     except ValueError as error:
-        raise TransientModelError(f"{request.model.name}: not a chat completion: {_excerpt(data)}") from error
+        raise TransientModelError(f"{request.model.name}: not a chat completion: {excerpt(data)}") from error
     if not prompt and not completion:  # some servers do not tell; a budget wants to know
         prompt = len(request.messages) // BYTES_A_TOKEN
         completion = sum(len((t + (r or "")).encode()) // BYTES_A_TOKEN for t, r, _ in contents)
@@ -368,11 +373,11 @@ def server_words(data: bytes) -> str:
         words = found if isinstance(found, str) else found.get("message") or found.get("detail")
         code = found.get("code") or found.get("type") if isinstance(found, dict) else None
     except (ValueError, AttributeError):
-        return _excerpt(data)
+        return excerpt(data)
     if not isinstance(words, str):
-        return _excerpt(data)
+        return excerpt(data)
     return f"{words[:400]} ({code})" if isinstance(code, str) else words[:400]
 
 
-def _excerpt(data: bytes) -> str:
+def excerpt(data: bytes) -> str:
     return " ".join(data[:400].decode("utf-8", "replace").split()) or "(empty body)"

@@ -39,7 +39,8 @@ class Standin:
 
     async def start(self) -> Self:
         application = web.Application(client_max_size=64 * 2**20)
-        application.router.add_post("/v1/chat/completions", self._complete)
+        application.router.add_post("/v1/chat/completions", self._answer)
+        application.router.add_post("/v1/embeddings", self._answer)
         # Who hangs up gets no answer, and at the end nobody waits for one (0 seconds would mean for ever).
         self._runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
@@ -62,7 +63,7 @@ class Standin:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _complete(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.Response:
         self.requests += 1
         number = self.requests
         try:
@@ -74,12 +75,23 @@ class Standin:
         if self.fail_every and number % self.fail_every == 0:
             return _refusal(503, "told to fail")
         try:
-            answer = replies(body)
+            answer = embeddings(body) if request.path.endswith("/embeddings") else replies(body)
         except (KeyError, TypeError, ValueError) as error:
             return _refusal(400, f"{type(error).__name__}: {error}")
         for sample in _samples(body):
             self.answered[hash128(canonical_json(sample))] += 1
         return web.json_response(answer)
+
+
+def embeddings(body: dict[str, Any]) -> dict[str, Any]:
+    """A vector for each text of ``input``: the sum of one of each of its words, so that texts which share
+    most words have similar ones."""
+    rows = [
+        {"object": "embedding", "index": index, "embedding": standin_text.vector(text)}
+        for index, text in enumerate(body["input"])
+    ]
+    usage = {"prompt_tokens": sum(standin_text.tokens(text) for text in body["input"])}
+    return {"object": "list", "model": body.get("model"), "data": rows, "usage": usage}
 
 
 def replies(body: dict[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,15 @@ def tokens(text: str) -> int:
     return han + (len(text) - han + 3) // 4
 
 
+def vector(text: str, dimensions: int = 32) -> list[float]:
+    """The sum of a vector for each word, Chinese characters each a word."""
+    total = [0.0] * dimensions
+    for word in re.findall(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+", text.lower()):
+        drawn = random.Random(word)
+        total = [number + drawn.gauss(0, 1) for number in total]
+    return total if any(total) else [1.0] * dimensions
+
+
 def cut(text: str, room: int) -> tuple[str, bool]:
     """At most ``room`` tokens of ``text``, and whether that is all of it."""
     if tokens(text) <= room:

@@ -40,6 +40,7 @@ from hydata.models.config import Endpoint
 from hydata.models.limiter import Limiter, take
 from hydata.models.protocol import (
     BYTES_A_TOKEN,
+    EMBEDDINGS,
     Model,
     Reply,
     Request,
@@ -48,6 +49,7 @@ from hydata.models.protocol import (
     request_body,
 )
 from hydata.models.usage import Ledger
+from hydata.models.vectors import read_embeddings
 
 MAX_WAIT = 30.0
 MAX_RETRY_AFTER = 300.0
@@ -120,10 +122,10 @@ class Transport:
     async def close(self) -> None:
         await self._client.close()
 
-    async def attempt(self, model: Model, data: bytes) -> Answer | Failure:
+    async def attempt(self, model: Model, path: str, data: bytes) -> Answer | Failure:
         """One request: a reply or what went wrong."""
         start = time.perf_counter()
-        request = self._client.post(f"{self.url}/chat/completions").body_bytes(data).build()
+        request = self._client.post(f"{self.url}{path}").body_bytes(data).build()
         try:
             response = await request.send()
             body = self._redacted((await response.bytes()).to_bytes())
@@ -229,12 +231,13 @@ async def send(servers: Servers, request: Request, ledger: Ledger) -> tuple[list
         BudgetError: the budget of the run does not allow it.
     """
     sending = Sending(servers, request, request_body(request), ledger, time.monotonic())
+    read = read_embeddings if request.form.path == EMBEDDINGS else read_replies
     ask = _ask if next(iter(servers.values())).settings.hedge is None else _ask_hedged
     for attempt in itertools.count(1):
         outcome, transport = await ask(sending)
         if isinstance(outcome, Answer):
             try:
-                replies = read_replies(request, outcome.body, outcome.seconds)
+                replies = read(request, outcome.body, outcome.seconds)
             except TransientModelError as error:
                 outcome = Failure(error)
             else:
@@ -310,7 +313,7 @@ async def _ask(sending: Sending) -> tuple[Answer | Failure, Transport]:
             transport.check(sending.began)
             request.counters.sent += 1
             sent_in = limiter.sent()
-            outcome = await transport.attempt(request.model, sending.data)
+            outcome = await transport.attempt(request.model, request.form.path, sending.data)
         finally:
             ledger.release(aside)
         if isinstance(outcome, Failure) and outcome.overloaded:

@@ -1,0 +1,110 @@
+"""Embeddings on the wire: ``POST /embeddings``, texts in, one vector each out.
+
+A request is a batch of texts and has one reply, which the journal keeps as base64 of its numbers
+(Float32, little-endian, the vectors end to end), as OpenAI, vLLM and llama.cpp send them when they are asked for
+``encoding_format: base64``; lists of numbers from servers that do not know it are taken as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from hydata.models.config import Sampling
+from hydata.errors import TransientModelError
+from hydata.models.protocol import (
+    BYTES_A_TOKEN,
+    EMBEDDINGS,
+    MANY,
+    Form,
+    Model,
+    Reply,
+    Request,
+    excerpt,
+    loads,
+)
+from hydata.schema import framed
+
+__all__ = ["decode", "prepare", "read_embeddings", "written"]
+
+_NUMBER = np.dtype("<f4")
+
+
+def prepare(model: Model) -> Form:
+    """The form of embedding requests to a model."""
+    return Form(
+        sampling=Sampling(max_tokens=1),  # nothing is written, and so little is set aside of a budget
+        body_head=b'{"model":' + json.dumps(model.served).encode() + b',"input":',
+        body_tail=b',"encoding_format":"base64"}',
+        key_head=framed("embedding 1", model.identity),
+        key_tail=b"",
+        key_end=b"",
+        path=EMBEDDINGS,
+    )
+
+
+def written(texts: Sequence[str]) -> bytes:
+    """Texts as JSON; lone surrogates, which no server takes, are replaced."""
+    try:
+        return orjson.dumps(list(texts))
+    except TypeError:
+        return orjson.dumps(
+            [text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for text in texts]
+        )
+
+
+def read_embeddings(request: Request, data: bytes, seconds: float) -> list[Reply]:
+    """The server's body of a 200 as the one reply to ``request``, as ``protocol.read_replies``.
+
+    Raises:
+        TransientModelError: these are not embeddings, one for each text.
+    """
+    count = len(orjson.loads(request.messages))
+    try:
+        body = loads(data)
+        rows = sorted(body["data"], key=lambda row: row.get("index") or 0)
+        vectors = [_vector(row["embedding"]) for row in rows]
+        tokens = int((body.get("usage") or {}).get("prompt_tokens") or 0)
+        if len(vectors) != count or len({len(vector) for vector in vectors}) != 1:
+            raise ValueError(f"{len(vectors)} vectors for {count} texts")
+        whole = np.stack(vectors)
+        if not whole.size or not np.isfinite(whole).all() or not 0 <= tokens < MANY:
+            raise ValueError("a number that is none")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise TransientModelError(
+            f"{request.model.name}: not embeddings ({error}): {excerpt(data)}"
+        ) from error
+    ((_, key),) = request.keys.items()
+    return [
+        Reply(
+            text=base64.b64encode(whole.tobytes()).decode(),
+            reasoning=None,
+            finish_reason="stop",
+            model=request.model.identity,
+            request_hash=key,
+            sampling=request.form.sampling,
+            prompt_tokens=tokens or len(request.messages) // BYTES_A_TOKEN,
+            completion_tokens=0,
+            seconds=seconds,
+            cached=False,
+        )
+    ]
+
+
+def _vector(embedding: object) -> npt.NDArray[np.float32]:
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), _NUMBER)
+    vector = np.array(embedding, _NUMBER)
+    if vector.ndim != 1:
+        raise ValueError("a vector that is none")
+    return vector
+
+
+def decode(text: str, count: int) -> npt.NDArray[np.float32]:
+    """The vectors, of shape (count, dimensions), of a reply's text."""
+    return np.frombuffer(base64.b64decode(text), _NUMBER).reshape(count, -1)
