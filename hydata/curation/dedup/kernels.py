@@ -395,7 +395,7 @@ def rarest(
     values: UInt32Array,
     begins: Int64Array,
     ends: Int64Array,
-    threshold: float,
+    lengths: Int64Array,
     shift: int,
     counts: UInt32Array,
     number: int,
@@ -403,9 +403,9 @@ def rarest(
     found: Int64Array,
     entries: UInt64Array,
 ) -> None:
-    """``value << 32 | set`` for those values of each set one of which any set within ``threshold`` has among
-    its own: by ``counts``, the rarest first. Left out are those that no other set has. Sets are numbered from
-    ``number``; ``found`` is how many entries each has, ``leads`` ends in the value of its first."""
+    """``value << 32 | set`` for the rarest values of each set, as many as ``lengths`` says, by ``counts`` and
+    then by value. Left out are those that no other set has. Sets are numbered from ``number``; ``found`` is
+    how many entries each has, ``leads`` the count and the value of its first, 0 if there is none."""
     made = 0
     for i in range(len(begins)):
         size = ends[i] - begins[i]
@@ -415,7 +415,7 @@ def rarest(
             ordered[k] = _U64(counts[value >> _U32(shift)]) << _U64(32) | _U64(value)
         ordered.sort()
         leads[i], before = 0, made
-        for k in range(size - np.int64(np.ceil(threshold * size - 1e-6)) + 1):
+        for k in range(lengths[i]):
             if ordered[k] >> _U64(32) > _U64(1):
                 if made == before:
                     leads[i] = ordered[k]

@@ -48,7 +48,8 @@ def prefix_pairs(
     """
     begins, ends = begins[crowded], ends[crowded]
     sizes = ends - begins
-    entries, found, leads = _rarest(values, begins, ends, threshold, threads)
+    lengths = sizes - np.ceil(threshold * sizes - 1e-6).astype(np.int64) + 1
+    entries, found, leads = _rarest(values, begins, ends, lengths, threads)
     order = np.lexsort((leads, sizes))
     kernels.renumber(entries, order)
     entries.sort()
@@ -70,10 +71,10 @@ def prefix_pairs(
 
 
 def _rarest(
-    values: UInt32Array, begins: Int64Array, ends: Int64Array, threshold: float, threads: int | None
+    values: UInt32Array, begins: Int64Array, ends: Int64Array, lengths: Int64Array, threads: int | None
 ) -> tuple[UInt64Array, Int64Array, UInt64Array]:
-    """``shingle << 32 | set`` for the first shingles of each set that others have as well; how many each set
-    has; and by what those with the same rarest one can be brought together."""
+    """``shingle << 32 | set`` for the first shingles of each set, of ``lengths``, that others have as well;
+    how many each set has; and numbers that are equal for sets with the same rarest one."""
     bits = min(COUNTER_BITS, int((ends - begins).sum()).bit_length() + 1)  # half of them or more stay zero
     counts = np.zeros(1 << bits, np.uint32)
     kernels.count_values(values, begins, ends, 32 - bits, counts)
@@ -81,10 +82,10 @@ def _rarest(
 
     def piece(first: int) -> UInt64Array:
         chosen = slice(first, first + TEXTS_A_PIECE)
-        room = np.empty(int((ends[chosen] - begins[chosen]).sum()), np.uint64)
+        room = np.empty(lengths[chosen].sum(), np.uint64)
         kernels.rarest(
-            *(values, begins[chosen], ends[chosen]),
-            *(threshold, 32 - bits, counts),
+            *(values, begins[chosen], ends[chosen], lengths[chosen]),
+            *(32 - bits, counts),
             *(first, leads[chosen], found[chosen], room),
         )
         return room[: found[chosen].sum()].copy()
