@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.kernels import BoolArray, Int64Array, UInt64Array
-from hydata.curation.dedup.minhash import PREDECESSORS, candidates, shared_shingles, sorted_unique
+from hydata.curation.dedup.minhash import PREDECESSORS, candidates, shared_shingles, sorted_unique, without
+from hydata.curation.dedup.prefixes import prefix_pairs
 from hydata.curation.dedup.signed import Signed
 
 FloatArray = npt.NDArray[np.float32]
@@ -51,12 +52,12 @@ class Pairs:
         """Some of these."""
         return Pairs(self.one[chosen], self.two[chosen], self.similarity[chosen])
 
-    def and_also(self, more: Pairs) -> Pairs:
+    def and_also(self, *more: Pairs) -> Pairs:
         """These and more."""
         return Pairs(
-            np.concatenate([self.one, more.one]),
-            np.concatenate([self.two, more.two]),
-            np.concatenate([self.similarity, more.similarity]),
+            np.concatenate([self.one, *(pairs.one for pairs in more)]),
+            np.concatenate([self.two, *(pairs.two for pairs in more)]),
+            np.concatenate([self.similarity, *(pairs.similarity for pairs in more)]),
         )
 
 
@@ -70,7 +71,7 @@ def find_clusters(
     group, places = _different(signed.words[order])
     rows = order[places]
 
-    proposed = candidates(signed.keys, rows, threads)
+    proposed, crowded = candidates(signed.keys, rows, threads)
     involved = np.unique([proposed >> _SHIFT, proposed & _LOW]).astype(np.int64)
     begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     values, begins[involved], ends[involved] = signed.fetch(rows[involved])
@@ -83,6 +84,9 @@ def find_clusters(
         return Pairs(one, two, (shared / (sizes[one] + sizes[two] - shared)).astype(np.float32))
 
     pairs = verify(proposed)
+    if len(crowded):
+        more = prefix_pairs(values, begins, ends, crowded, threshold, threads)
+        pairs = pairs.and_also(*(verify(without(batch, proposed)) for batch in more))
     labels = np.arange(len(rows))
     kernels.join_components(labels, pairs.one, pairs.two)
     first = np.full(len(rows), len(order))

@@ -18,7 +18,7 @@ from hydata.curation.dedup.signed import Signed
 from hydata.schema import JUDGEMENT_KEY, judgements_frame
 from hydata.stage import Context, GlobalStage, Settings
 
-VERSION = 2
+VERSION = 3
 
 COLUMNS = pl.Schema(
     {

@@ -303,10 +303,12 @@ def sign(
 
 
 @kernel
-def bucket_pairs(ordered: UInt64Array, pairs: UInt64Array, all_pairs: int, predecessors: int) -> int:
+def bucket_pairs(
+    ordered: UInt64Array, pairs: UInt64Array, all_pairs: int, predecessors: int, crowded: BoolArray
+) -> int:
     """Pairs inside runs of equal keys, ``earlier << 32 | later``; ``ordered`` is ``key << 32 | row``,
     ascending. Of a run of more than ``all_pairs`` rows each is paired with the first and its ``predecessors``
-    only. Returns how many there are; they are written if there is room for all."""
+    only, and is ``crowded``. Returns how many pairs there are; they are written if there is room for all."""
     made = 0
     begin = 0
     low = _U64(0xFFFFFFFF)
@@ -315,7 +317,11 @@ def bucket_pairs(ordered: UInt64Array, pairs: UInt64Array, all_pairs: int, prede
         key = ordered[begin] >> _U64(32)
         while end < len(ordered) and ordered[end] >> _U64(32) == key:
             end += 1
-        reach = end - begin if end - begin <= all_pairs else predecessors
+        reach = end - begin
+        if reach > all_pairs:
+            reach = predecessors
+            for at in range(begin, end):
+                crowded[ordered[at] & low] = True
         for later in range(begin + 1, end):
             first = max(begin, later - reach)
             if len(pairs):
@@ -371,6 +377,116 @@ def count_shared(
             j += b <= a
         if same >= needed and same / (total - same) >= threshold:
             shared[p] = same
+
+
+@kernel
+def count_values(
+    values: UInt32Array, begins: Int64Array, ends: Int64Array, shift: int, counts: UInt32Array
+) -> None:
+    """In how many of the sets each value is, counted together with the few others that are equal to it but
+    for the lowest ``shift`` bits."""
+    for i in range(len(begins)):
+        for at in range(begins[i], ends[i]):
+            counts[values[at] >> _U32(shift)] += _U32(1)
+
+
+@kernel
+def rarest(
+    values: UInt32Array,
+    begins: Int64Array,
+    ends: Int64Array,
+    lengths: Int64Array,
+    shift: int,
+    counts: UInt32Array,
+    number: int,
+    leads: UInt64Array,
+    found: Int64Array,
+    entries: UInt64Array,
+) -> None:
+    """``value << 32 | set`` for the rarest values of each set, as many as ``lengths`` says, by ``counts`` and
+    then by value. Left out are those that no other set has. Sets are numbered from ``number``; ``found`` is
+    how many entries each has, ``leads`` the count and the value of its first, 0 if there is none."""
+    made = 0
+    for i in range(len(begins)):
+        size = ends[i] - begins[i]
+        ordered = np.empty(size, np.uint64)
+        for k in range(size):
+            value = values[begins[i] + k]
+            ordered[k] = _U64(counts[value >> _U32(shift)]) << _U64(32) | _U64(value)
+        ordered.sort()
+        leads[i], before = 0, made
+        for k in range(lengths[i]):
+            if ordered[k] >> _U64(32) > _U64(1):
+                if made == before:
+                    leads[i] = ordered[k]
+                entries[made] = ordered[k] << _U64(32) | _U64(number + i)
+                made += 1
+        found[i] = made - before
+
+
+@kernel
+def renumber(entries: UInt64Array, order: Int64Array) -> None:
+    """Give each set of ``value << 32 | set`` the number of its place in ``order``."""
+    places = np.empty(len(order), np.uint64)
+    for place in range(len(order)):
+        places[order[place]] = place
+    for at in range(len(entries)):
+        entries[at] = entries[at] >> _U64(32) << _U64(32) | places[entries[at] & _U64(0xFFFFFFFF)]
+
+
+@kernel
+def index_prefixes(entries: UInt64Array, free: Int64Array, places: Int64Array) -> None:
+    """``entries``, ``value << 32 | set`` ascending, become ``steps to the first of this value << 32 | set``;
+    ``places`` of the entries of each set come to stand side by side, from ``free[set]`` on."""
+    value, begin = _U64(0), 0
+    for at in range(len(entries)):
+        if at == 0 or entries[at] >> _U64(32) != value:
+            value, begin = entries[at] >> _U64(32), at
+        one = entries[at] & _U64(0xFFFFFFFF)
+        places[free[one]] = at
+        free[one] += 1
+        entries[at] = _U64(at - begin) << _U64(32) | one
+
+
+@kernel
+def join_prefixes(
+    entries: UInt64Array,
+    offsets: Int64Array,
+    places: Int64Array,
+    sizes: Int64Array,
+    rows: Int64Array,
+    threshold: float,
+    all_pairs: int,
+    predecessors: int,
+    later: int,
+    met: Int64Array,
+    pairs: UInt64Array,
+) -> tuple[int, int]:
+    """Pairs of sets that share a value, ``lesser row << 32 | greater row``, each once: of sets in the order
+    of size, those from ``later`` on with those before them, as long as there is surely room. Of a value of
+    more than ``all_pairs`` sets each is paired with the first and its ``predecessors`` only. Returns the set
+    to go on with and the number of pairs. ``met``: the last set that one was paired with."""
+    low, made = _U64(0xFFFFFFFF), 0
+    while later < len(rows):
+        begin, end = offsets[later], offsets[later + 1]
+        if made + min(later, (end - begin) * all_pairs) > len(pairs):
+            break
+        least = threshold * sizes[later] - 1e-6
+        for place in places[begin:end]:
+            first = place - np.int64(entries[place] >> _U64(32))
+            crowd = first + all_pairs
+            # An entry that is so many steps from its first has the same first.
+            many = crowd < len(entries) and entries[crowd] >> _U64(32) == _U64(all_pairs)
+            nearest = max(first, place - predecessors) if many else first
+            for at in range(nearest - (nearest > first), place):
+                earlier = np.int64(entries[at if at >= nearest else first] & low)
+                if met[earlier] != later and sizes[earlier] >= least:
+                    met[earlier] = later
+                    one, two = rows[earlier], rows[later]
+                    pairs[made] = _U64(min(one, two)) << _U64(32) | _U64(max(one, two))
+                    made += 1
+        later += 1
+    return later, made
 
 
 @kernel

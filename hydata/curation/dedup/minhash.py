@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from hydata.curation.dedup import kernels
-from hydata.curation.dedup.kernels import Int32Array, Int64Array, UInt32Array, UInt64Array
+from hydata.curation.dedup.kernels import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 from hydata.curation.dedup.shingles import ShingleSets
 from hydata.curation.dedup.threads import together
 
@@ -30,7 +30,8 @@ BUCKET_ALL_PAIRS = 64
 PREDECESSORS = 8
 """A bucket of more than 64 texts is a template that many share. Comparing all its pairs would take time in
 the square of it, so each text is compared with the bucket's first and its 8 predecessors. Cutting it by more
-bands finds no others: what tells two texts from the others is in no band that all share."""
+bands finds no others: what tells two texts from the others is in no band that all share. It is in their
+rarest shingles (``prefixes``)."""
 
 MOST_PAIRS = 1 << 24
 """Pairs that wait until those proposed by several bands are made one: 128 MiB."""
@@ -88,15 +89,19 @@ def keys_of(signatures: UInt32Array, bands: int, rows: int) -> UInt32Array:
     return keys
 
 
-def candidates(keys: UInt32Array, rows: Int64Array, threads: int | None = None) -> UInt64Array:
+def candidates(
+    keys: UInt32Array, rows: Int64Array, threads: int | None = None
+) -> tuple[UInt64Array, Int64Array]:
     """Pairs of ``rows`` that share a band, as places in ``rows``: ``earlier << 32 | later``, each once,
     ascending. ``keys``: UInt32 of shape (bands, texts).
 
-    Of a large bucket only some pairs are proposed, and which ones follows from the order of rows.
+    Of a large bucket only some pairs are proposed, and which ones follows from the order of rows. Also the
+    places of all rows that are in a large bucket, ascending.
     """
+    crowded = np.zeros(len(rows), np.bool_)  # threads only ever set it, so that they need not wait
 
     def propose(band: int) -> UInt64Array:
-        return _band_pairs(keys[band][rows])
+        return _band_pairs(keys[band][rows], crowded)
 
     pairs = np.empty(0, np.uint64)
     waiting: list[UInt64Array] = []
@@ -104,14 +109,14 @@ def candidates(keys: UInt32Array, rows: Int64Array, threads: int | None = None) 
         waiting.append(found)
         if sum(map(len, waiting)) > MOST_PAIRS:
             pairs, waiting = sorted_unique(np.concatenate([pairs, *waiting])), []
-    return sorted_unique(np.concatenate([pairs, *waiting]))
+    return sorted_unique(np.concatenate([pairs, *waiting])), np.flatnonzero(crowded)
 
 
-def _band_pairs(keys: UInt32Array) -> UInt64Array:
+def _band_pairs(keys: UInt32Array, crowded: BoolArray) -> UInt64Array:
     ordered = np.sort(keys.astype(np.uint64) << _SHIFT | np.arange(len(keys), dtype=np.uint64))
-    count = kernels.bucket_pairs(ordered, np.empty(0, np.uint64), BUCKET_ALL_PAIRS, PREDECESSORS)
+    count = kernels.bucket_pairs(ordered, np.empty(0, np.uint64), BUCKET_ALL_PAIRS, PREDECESSORS, crowded)
     pairs = np.empty(count, np.uint64)
-    kernels.bucket_pairs(ordered, pairs, BUCKET_ALL_PAIRS, PREDECESSORS)
+    kernels.bucket_pairs(ordered, pairs, BUCKET_ALL_PAIRS, PREDECESSORS, crowded)
     return pairs
 
 
@@ -143,3 +148,13 @@ def sorted_unique(keys: UInt64Array) -> UInt64Array:
     first = np.ones(len(keys), np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
     return keys[first]
+
+
+def without(keys: UInt64Array, known: UInt64Array) -> UInt64Array:
+    """Those keys that are not among the known ones, which are ascending; ascending themselves."""
+    keys = np.sort(keys)  # so that each search ends near the last one
+    places = np.searchsorted(known, keys)
+    new = places == len(known)
+    new[~new] = known[places[~new]] != keys[~new]
+    left: UInt64Array = keys[new]
+    return left
