@@ -1,4 +1,5 @@
-"""What people ask about duplicates: how many there are and where they come from, and who is in a cluster.
+"""What people ask about duplicates: how many there are, where they come from, who is in a cluster, and what
+was nearly one.
 
 All of it is SQL over the views of a head; ids and values come in as parameters. A ``judge`` names one place
 where a recipe looks for duplicates, ``duplicates_evolve`` for example.
@@ -7,19 +8,33 @@ where a recipe looks for duplicates, ``duplicates_evolve`` for example.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 
+from hydata.curation.dedup import DuplicatesSettings
+from hydata.curation.dedup.near import would_fall
+from hydata.curation.dedup.signatures import Scope
 from hydata.errors import WarehouseError
+from hydata.recipe import Recipe, plan
+from hydata.warehouse import Head
 
 TEXT_CHARACTERS = 400
 """Of a record's text, shown."""
 
-_TEXTS = """
+LEAST = 0.1
+"""Of thresholds, as in a recipe."""
+MOST_CHARACTERS = 1 << 16
+"""Of a record's text, read to be compared with another's."""
+SCOPES: tuple[Scope, ...] = ("conversation", "instruction")
+
+_NOT_SYSTEM = "coalesce(m.role, '') <> 'system'"
+_TEXTS = f"""
 WITH compared AS (
     SELECT d.*, array_to_string(
-        [m.content FOR m IN c.messages IF coalesce(m.role, '') <> 'system'], chr(10)
+        [m.content FOR m IN c.messages IF {_NOT_SYSTEM}], chr(10)
     ) AS text, c.step, c.prompt_id, c.model
     FROM duplicates d JOIN conversations c USING (record_id)
 )
@@ -58,6 +73,20 @@ class Member:
     similarity: float | None
     made_by: str
     text: str
+
+
+@dataclass(frozen=True)
+class Near:
+    """A record whose ``similarity`` to ``duplicate_of`` is near the threshold, with the texts of the two:
+    it is dropped, or would be at a lower threshold. ``alike``: records of its cluster of which the same is
+    true, itself included."""
+
+    record_id: str
+    duplicate_of: str
+    similarity: float
+    alike: int
+    text: str
+    other: str
 
 
 def summaries(con: duckdb.DuckDBPyConnection) -> list[Summary]:
@@ -188,3 +217,103 @@ def members(
         [TEXT_CHARACTERS, name, cluster, id, name, id, most],
     ).fetchall()
     return name, [Member(*row) for row in rows]
+
+
+def signed_for(head: Head, judge: str) -> tuple[Scope, list[str]]:
+    """The text that a judge compares, and the current shards of its signatures. Where a recipe has compared
+    responses by either text, the conversation.
+
+    Raises:
+        WarehouseError: there is no such judge, or its signatures are not here.
+    """
+    for scope in SCOPES:
+        for node in plan(Recipe(duplicates=DuplicatesSettings(responses=scope))):
+            if node.stage is not None and node.stage.name == judge:
+                sources = node.reads["signatures"]
+                if all(source in head.nodes for source in sources):
+                    found = [shard for source in sources for shard in head.nodes[source].shards]
+                    compared: Scope = (
+                        "conversation" if sources[0].endswith("/conversation") else "instruction"
+                    )
+                    return compared, [shard.path for shard in found if shard.rows["signatures"]]
+    raise WarehouseError(f"{judge}: no signatures of what it compares are here; `hydata run` makes them")
+
+
+def find_near(
+    con: duckdb.DuckDBPyConnection,
+    root: Path,
+    head: Head,
+    judge: str,
+    threshold: float,
+    within: float,
+) -> None:
+    """Fill the temporary table ``near`` with what ``judge`` kept or dropped for less than ``within``:
+    ``keep``, ``record_id``, ``cluster_id``, ``duplicate_of``, ``similarity``. Kept ones are those that a
+    threshold lower by so much would drop.
+
+    Raises:
+        WarehouseError: the judge dropped records that are less similar than ``threshold``.
+    """
+    row = con.execute(
+        "SELECT min(similarity) FROM duplicates WHERE judge = $judge AND NOT keep", {"judge": judge}
+    ).fetchone()
+    least = row[0] if row else None
+    if least is not None and least < threshold - 1e-6:  # similarities are of single precision
+        raise WarehouseError(
+            f"{judge} dropped records that are {least:.3f} alike: its threshold was lower than {threshold}; "
+            "say with --threshold what the recipe has"
+        )
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE near AS
+        SELECT keep, record_id, cluster_id, duplicate_of, similarity FROM duplicates
+        WHERE judge = $judge AND NOT keep AND similarity < 1 AND similarity <= ($threshold + $within)::FLOAT
+        """,
+        {"judge": judge, "threshold": threshold, "within": within},
+    )
+    found = con.sql("SELECT record_id FROM duplicates WHERE judge = ? AND keep", params=[judge])
+    kept = pl.DataFrame(found.to_arrow_table())
+    paths = [root / path for path in signed_for(head, judge)[1]]
+    missed = would_fall(paths, kept, threshold, max(threshold - within, LEAST)).select(
+        pl.lit(True).alias("keep"), pl.all()
+    )
+    con.register("missed", missed)
+    con.execute("INSERT INTO near SELECT * FROM missed")
+    con.unregister("missed")
+
+
+def near_counts(con: duckdb.DuckDBPyConnection, keep: bool) -> list[tuple[float, int]]:
+    """(similarity, records from it to less than 0.01 above), of ``find_near``'s, nearest to the threshold
+    first."""
+    found = con.execute(
+        """
+        SELECT floor(similarity * 100 + 1e-4) / 100, count(*) FROM near WHERE keep = ? GROUP BY ALL
+        """,
+        [keep],
+    ).fetchall()
+    return sorted(found, reverse=keep)
+
+
+def near_pairs(con: duckdb.DuckDBPyConnection, scope: Scope, keep: bool, most: int) -> list[Near]:
+    """One of each cluster of ``find_near``'s, nearest to the threshold first."""
+    compared = "m.role = 'user'" if scope == "instruction" else _NOT_SYSTEM
+    order = f"similarity {'DESC' if keep else ''}, record_id"
+    rows = con.execute(
+        f"""
+        WITH chosen AS (
+            SELECT *, count(*) OVER (PARTITION BY cluster_id) AS alike FROM near WHERE keep = $keep
+            QUALIFY row_number() OVER (PARTITION BY cluster_id ORDER BY {order}) = 1
+            ORDER BY {order} LIMIT $most
+        ), texts AS (
+            SELECT record_id, left(array_to_string([m.content FOR m IN messages IF {compared}], chr(10)),
+                $characters) AS text
+            FROM conversations
+            WHERE record_id IN (SELECT record_id FROM chosen UNION ALL SELECT duplicate_of FROM chosen)
+        )
+        SELECT chosen.record_id, duplicate_of, similarity, alike, one.text, two.text
+        FROM chosen JOIN texts one USING (record_id) JOIN texts two ON two.record_id = duplicate_of
+        ORDER BY {order}
+        """,
+        {"keep": keep, "most": most, "characters": MOST_CHARACTERS},
+    ).fetchall()
+    return [Near(*row) for row in rows]

@@ -1,6 +1,7 @@
 """What people ask about duplicates, over tables made by hand and over a real run."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from typer.testing import CliRunner
 from hydata import dupes
 from hydata.cli import app
 from hydata.curation.dedup import COLUMNS
-from hydata.dupes import Member, Share, Summary
+from hydata.dupes import Member, Near, Share, Summary
 from hydata.errors import WarehouseError
 from hydata.recipe import load_recipe, table_schemas
 from hydata.run import run_recipe
-from hydata.schema import Conversation, Document, Message, conversations_frame, documents_frame
-from hydata.warehouse import create_view, write_frame
+from hydata.schema import Conversation, Document, Message, conversations_frame, documents_frame, hash128
+from hydata.warehouse import Head, create_view, write_frame
 
 SCHEMAS = table_schemas()
 SEEDS = [Document("web", f"{name}.html", f"{name}.html", 0, name, language="en") for name in ("one", "two")]
@@ -95,8 +96,63 @@ def test_a_cluster_is_found_by_any_of_its_records(con: duckdb.DuckDBPyConnection
         dupes.members(con, "", "a", 9)
 
 
+def test_the_beginning_of_several_ids_is_not_enough(con: duckdb.DuckDBPyConnection) -> None:
+    ids = [hash128(i) for i in range(17)]  # of 16 first digits one must come twice
+    con.register("alone", pl.DataFrame({"record_id": ids, "cluster_id": ids}))
+    con.execute("CREATE OR REPLACE VIEW duplicates AS SELECT 'c' AS judge, true AS keep, * FROM alone")
+    digit = next(id[0] for i, id in enumerate(ids) if id[0] in {other[0] for other in ids[:i]})
+    with pytest.raises(WarehouseError, match=rf"{digit}: \d+ clusters of c hold it; give more of the id"):
+        dupes.members(con, digit, None, 9)
+
+
+def test_one_pair_of_a_cluster_nearest_to_the_threshold_first(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "CREATE TEMP TABLE near (keep BOOL, record_id TEXT, cluster_id TEXT, duplicate_of TEXT, s FLOAT)"
+    )
+    con.execute("ALTER TABLE near RENAME s TO similarity")
+    rows = [(1, "a", 0, 0.78), (2, "a", 0, 0.79), (3, "b", 4, 0.795), (4, "c", 0, 0.71)]
+    for keep in (True, False):
+        con.executemany(
+            "INSERT INTO near VALUES (?, ?, ?, ?, ?)",
+            [(keep, IDS[r], c, IDS[to], s if keep else round(1.6 - s, 3)) for r, c, to, s in rows],
+        )
+    assert dupes.near_counts(con, True) == [(0.79, 2), (0.78, 1), (0.71, 1)]
+    assert dupes.near_counts(con, False) == [(0.8, 1), (0.81, 1), (0.82, 1), (0.89, 1)]
+    for keep in (True, False):
+        found = dupes.near_pairs(con, "instruction", keep, 2)
+        assert [(f.record_id, f.duplicate_of, f.alike) for f in found] == [
+            (IDS[3], IDS[4], 1),
+            (IDS[2], IDS[0], 2),
+        ]
+    assert found[0] == Near(IDS[3], IDS[4], pytest.approx(0.805), 1, "Question 3?", "Question 4?")
+    assert len(dupes.near_pairs(con, "conversation", True, 9)) == 3
+
+
+def test_a_threshold_that_is_not_the_run_s_is_said(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    with pytest.raises(WarehouseError, match=r"a dropped records that are 0\.900 alike.*--threshold"):
+        dupes.find_near(con, tmp_path, Head("main"), "a", 0.95, 0.02)
+    with pytest.raises(WarehouseError, match="no signatures"):
+        dupes.find_near(con, tmp_path, Head("main"), "a", 0.9, 0.02)
+
+
+RIVER = (
+    "Every spring the river rises after the snow in the mountains has melted, and the people of the valley "
+    "move their boats to higher ground. They count the days since the last frost, look at the colour of the "
+    "water and ask the oldest fisherman when it will fall again. He never answers at once, because the river "
+    "has surprised him more often than he likes to say, and patience has cost him nothing so far."
+)
+ANSWERS = (
+    RIVER,
+    RIVER.replace("oldest", "youngest"),
+    RIVER.replace("colour", "taste").replace("nothing", "plenty") + " That much is known.",
+)
+
+
 def test_the_commands_on_a_real_run(project: Path, tmp_path: Path) -> None:
     warehouse = tmp_path / "warehouse"
+    asked = "How does the valley prepare for the river each spring?"
+    rows = [{"instruction": asked, "input": "", "output": answer} for answer in ANSWERS]
+    (project / "seeds" / "near.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     asyncio.run(run_recipe(warehouse, load_recipe(project / "recipe.toml", (str(project / "seeds"),))))
 
     def run(*arguments: str) -> str:
@@ -120,3 +176,14 @@ def test_the_commands_on_a_real_run(project: Path, tmp_path: Path) -> None:
     assert some[:12] in run("show", some, "--judge", "duplicates_evolve")
     with pytest.raises(WarehouseError, match="there are duplicates_critique"):
         run("report", "--judge", "none")
+    near = run("near", "--judge", "duplicates_critique", "--within", "0.2")
+    assert "1 kept at 0.8 that 0.6 would drop" in near
+    assert "1 dropped at 0.8 for a similarity of at most 1" in near
+    assert "… look at the [taste] of the water" not in near, "four words are shown on each side"
+    assert "frost, look at the [taste] of the water and ask the [oldest] fisherman when it will …" in near
+    assert "frost, look at the [colour] of the water and ask the [youngest] fisherman when it will …" in near
+    assert "… water and ask the [oldest] fisherman when it will …" in near
+    assert "0 kept at 0.8 that 0.75 would drop" in run("near", "--judge", "duplicates_critique")
+    assert "duplicates_evolve: 0 kept" in run("near", "--judge", "duplicates_evolve")
+    with pytest.raises(WarehouseError, match="--threshold"):
+        run("near", "--judge", "duplicates_critique", "--threshold", "0.95")

@@ -70,17 +70,17 @@ def generate(count: int, seed: int) -> Corpus:
     form: list[int] = []
     families = int(count * FAMILIES)
     for number in range(families):
-        base = _document(rng)
+        base = document(rng)
         documents.append(base)
         family.append(number)
         form.append(0)
         for _ in range(rng.choice((1, 2, 3, 4), p=(0.5, 0.25, 0.15, 0.1))):
             level = rng.choice(LEVELS, p=WEIGHTS)
-            documents.append(base if level == 1.0 else _varied(rng, base, level))
+            documents.append(base if level == 1.0 else varied(rng, base, level))
             family.append(number)
             form.append(int(rng.integers(1, 4)))
     while len(documents) < count:
-        documents.append(_document(rng))
+        documents.append(document(rng))
         family.append(-1)
         form.append(0)
     order = rng.permutation(count)
@@ -93,9 +93,10 @@ def generate(count: int, seed: int) -> Corpus:
     )
 
 
-def _document(rng: np.random.Generator) -> IntArray:
+def document(rng: np.random.Generator, chinese: float = CHINESE_SHARE) -> IntArray:
+    """The words of one more document, Chinese with this probability."""
     length = max(20, int(rng.normal(MEAN_WORDS, SPREAD)))
-    if rng.random() < CHINESE_SHARE:
+    if rng.random() < chinese:
         return ENGLISH_WORDS + _zipf(rng, length, CHARACTERS)
     return _zipf(rng, length, ENGLISH_WORDS)
 
@@ -105,18 +106,18 @@ def _zipf(rng: np.random.Generator, length: int, words: int) -> IntArray:
     return (np.exp(rng.random(length) * np.log(words + 1)) - 1).astype(np.int64)
 
 
-def _varied(rng: np.random.Generator, base: IntArray, level: float) -> IntArray:
+def varied(rng: np.random.Generator, base: IntArray, level: float) -> IntArray:
     """A copy whose similarity comes near ``level``: words replaced far from each other, each of which takes
     5 shingles out and puts 5 others in, and words added at the end, each of which puts one in."""
     shingles = len(base) - SHINGLE + 1
     replaced = int((1 - level) / (1 + level) * shingles / SHINGLE)
     first, words = (ENGLISH_WORDS, CHARACTERS) if base[0] >= ENGLISH_WORDS else (0, ENGLISH_WORDS)
-    varied = base.copy()
+    copy = base.copy()
     places = np.linspace(SHINGLE, len(base) - SHINGLE - 1, replaced + 2).astype(int)[1:-1]
-    varied[places] = first + rng.integers(0, words, replaced)
+    copy[places] = first + rng.integers(0, words, replaced)
     shared, union = shingles - SHINGLE * replaced, shingles + SHINGLE * replaced
     added = max(0, int(shared / level - union + rng.random()))
-    return np.concatenate([varied, first + rng.integers(0, words, added)])
+    return np.concatenate([copy, first + rng.integers(0, words, added)])
 
 
 def texts(corpus: Corpus, begin: int, end: int) -> pl.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import duckdb
@@ -11,12 +12,17 @@ from rich.text import Text
 
 from hydata import dupes
 from hydata.cli.console import WAREHOUSE, Warehouse, out, printable, wide
-from hydata.dupes import Member, Share
+from hydata.curation.dedup import DuplicatesSettings
+from hydata.curation.dedup.near import differing
+from hydata.dupes import Member, Near, Share, Summary
 from hydata.errors import WarehouseError
 from hydata.recipe import table_schemas
 from hydata.warehouse import connect, latest_head
 
 app = typer.Typer(no_args_is_help=True, help="The duplicates that runs have found.")
+
+SHOWN = 600
+"""Characters of what differs, of each text."""
 
 Judge = Annotated[
     str | None, typer.Option(help="One place where the recipe compares; default: the one that drops most.")
@@ -33,9 +39,7 @@ def report(
 ) -> None:
     """How many duplicates there are, how large their clusters, and which prompts and files they come from."""
     with connect(warehouse, latest_head(warehouse, recipe), table_schemas()) as con:
-        found = dupes.summaries(con)
-        if not found:
-            raise WarehouseError(f"{warehouse}: nothing was compared yet; `hydata run` does it")
+        found = _summaries(con, warehouse)
         head = Table(box=None, pad_edge=False)
         head.add_column("judge")
         for name in ("records", "dropped", "of them exact", "clusters", "largest"):
@@ -44,10 +48,22 @@ def report(
             counts = (s.records, s.dropped, s.exact, s.clusters, s.largest)
             head.add_row(s.judge, *(f"{count:,}" for count in counts))
         wide().print(head)
-        chosen = judge or max(found, key=lambda s: s.dropped).judge
-        if chosen not in {s.judge for s in found}:
-            raise WarehouseError(f"--judge {chosen}: there are {', '.join(s.judge for s in found)}")
-        _print_judge(con, chosen, most)
+        _print_judge(con, _chosen(found, judge), most)
+
+
+def _summaries(con: duckdb.DuckDBPyConnection, warehouse: Path) -> list[Summary]:
+    found = dupes.summaries(con)
+    if not found:
+        raise WarehouseError(f"{warehouse}: nothing was compared yet; `hydata run` does it")
+    return found
+
+
+def _chosen(found: list[Summary], judge: str | None) -> str:
+    """The judge that is named, or the one that drops most."""
+    chosen = judge or max(found, key=lambda s: s.dropped).judge
+    if chosen not in {s.judge for s in found}:
+        raise WarehouseError(f"--judge {chosen}: there are {', '.join(s.judge for s in found)}")
+    return chosen
 
 
 def _print_judge(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> None:
@@ -100,3 +116,48 @@ def _print_members(members: list[Member]) -> None:
         line.append(f"  {printable(member.made_by)}", style="not bold")
         out.print(line)
         out.print(Text("           " + printable(" ".join(member.text.split()))))
+
+
+@app.command()
+def near(
+    judge: Judge = None,
+    threshold: Annotated[
+        float, typer.Option(min=dupes.LEAST, max=1.0, help="The threshold that the recipe has.")
+    ] = DuplicatesSettings().threshold,
+    within: Annotated[
+        float, typer.Option(min=0.001, max=0.2, help="How far from it, to either side.")
+    ] = 0.05,
+    most: Annotated[int, typer.Option(min=1, help="Pairs of each list.")] = 10,
+    warehouse: Warehouse = WAREHOUSE,
+    recipe: RecipeName = None,
+) -> None:
+    """What was just kept and what just dropped, and in what the two texts differ: to choose a threshold by.
+
+    Of each cluster the pair nearest to the threshold is shown. What a lower threshold would drop is found
+    anew, from stored signatures of what is kept.
+    """
+    head = latest_head(warehouse, recipe)
+    with connect(warehouse, head, table_schemas()) as con:
+        chosen = _chosen(_summaries(con, warehouse), judge)
+        dupes.find_near(con, warehouse, head, chosen, threshold, within)
+        scope, _ = dupes.signed_for(head, chosen)
+        for keep, title in (
+            (True, f"kept at {threshold:g} that {max(threshold - within, dupes.LEAST):g} would drop"),
+            (False, f"dropped at {threshold:g} for a similarity of at most {min(threshold + within, 1):g}"),
+        ):
+            counts = dupes.near_counts(con, keep)
+            out.print(f"\n{chosen}: {sum(count for _, count in counts):,} {title}")
+            for similarity, count in counts:
+                out.print(f"  {similarity:.2f} {count:>9,}")
+            for pair in dupes.near_pairs(con, scope, keep, most):
+                _print_near(pair)
+
+
+def _print_near(pair: Near) -> None:
+    line = Text(f"\n  {pair.similarity:.3f}  ", style="bold")
+    line.append(f"{pair.record_id[:12]} like {pair.duplicate_of[:12]}", style="not bold")
+    if pair.alike > 1:
+        line.append(f", and {pair.alike - 1:,} more of its cluster", style="not bold")
+    out.print(line)
+    for text in differing(pair.text, pair.other):
+        out.print(Text(f"         {printable(text[:SHOWN])}{'…' * (len(text) > SHOWN)}"))

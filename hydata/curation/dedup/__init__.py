@@ -23,6 +23,7 @@ less similar texts does not collapse into its first. Already admitted records ar
 ``signatures``          the same, stored: a map stage and its table
 ``clusters``            verified pairs -> components, leaders
 ``judge``, ``alone``    the global stage; the same on files
+``near``                what a lower threshold would drop; in what two texts differ
 ======================  ==================================================================
 
 The result depends on the set of records only, not on their order or their spread over shards.
