@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from hydata.models.config import Sampling
 from hydata.errors import TransientModelError
+from hydata.models.config import Sampling
 from hydata.models.protocol import (
     BYTES_A_TOKEN,
     EMBEDDINGS,
