@@ -14,7 +14,7 @@ import pytest
 from datasketch import MinHash
 
 from hydata.curation.dedup import COLUMNS, DuplicatesSettings, judge_signed, kernels, signatures, stage
-from hydata.curation.dedup.characters import normal_form
+from hydata.curation.dedup.characters import ASSIGNED, POINTS, normal_form
 from hydata.curation.dedup.minhash import (
     PERMUTATIONS,
     SEED,
@@ -222,6 +222,15 @@ def test_every_character_alone_is_read_as_polars_does() -> None:
     assert (found.text == again.text).all()
     assert (found.words == again.words).all()
     assert (found.sets.sizes == np.maximum(1, frame["count"].cast(pl.Int64).to_numpy() - 4)).all()
+
+
+def test_what_is_not_assigned_is_no_word_and_its_own_normal_form() -> None:
+    blocks = [(ASSIGNED[1][1], ASSIGNED[2][0]), (ASSIGNED[2][1], POINTS)]
+    rest = pl.DataFrame({"text": [chr(point) for block in blocks for point in range(*block)]})
+    found = rest.select(normal_form(pl.col("text")) != pl.col("text"), words=words(pl.col("text")).list.len())
+    assert not found["text"].any()
+    assert found["words"].sum() == 0
+    assert not rest["text"].str.contains(r"\s|\p{M}").any()
 
 
 def test_no_character_holds_more_words_than_there_is_room_for() -> None:
