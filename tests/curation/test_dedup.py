@@ -46,7 +46,14 @@ def find_duplicates(frames: list[pl.DataFrame], admitted: pl.Series, threshold: 
     ids = pl.concat([pl.Series([], dtype=pl.String), *(frame["record_id"] for frame in frames)])
     parts = [sign_texts(frame["text"].to_arrow(), threshold) for frame in frames]
     with gathered(parts, threshold, Path()) as signed:
-        return judge_signed(ids, signed, admitted, threshold)
+        return judge_signed(ids, signed, ids.is_in(admitted.implode()), threshold)
+
+
+def judge_stored(
+    paths: list[Path], chosen: pl.DataFrame | None, admitted: pl.Series, threshold: float
+) -> pl.DataFrame:
+    ids, signed = stored(paths, chosen, threshold)
+    return judge_signed(ids, signed, ids.is_in(admitted.implode()), threshold)
 
 
 def judge(*found: str, threshold: float = 0.8, admitted: pl.Series = NOBODY) -> dict[str, tuple[object, ...]]:
@@ -287,13 +294,12 @@ def test_stored_signatures_give_the_same_as_texts_in_memory(tmp_path: Path) -> N
         expected = find_duplicates([frame], pl.Series(["r9"]), threshold)
         for shards in (1, 5):
             paths = shards_of(tmp_path, [frame.gather_every(shards, i) for i in range(shards)])
-            ids, signed = stored([*paths, paths[0]], None, threshold)
-            assert judge_signed(ids, signed, pl.Series(["r9"]), threshold).equals(expected)
+            found = judge_stored([*paths, paths[0]], None, pl.Series(["r9"]), threshold)
+            assert found.equals(expected)
     some = frame.sample(fraction=0.5, seed=1)
-    ids, signed = stored(paths, some.select("record_id"), 0.8)
-    assert judge_signed(ids, signed, NOBODY, 0.8).equals(find_duplicates([some], NOBODY, 0.8))
-    ids, signed = stored([], None, 0.8)
-    assert judge_signed(ids, signed, NOBODY, 0.8).is_empty()
+    found = judge_stored(paths, some.select("record_id"), NOBODY, 0.8)
+    assert found.equals(find_duplicates([some], NOBODY, 0.8))
+    assert judge_stored([], None, NOBODY, 0.8).is_empty()
 
 
 def test_ten_increments_give_the_clusters_of_one_run(tmp_path: Path) -> None:
@@ -303,8 +309,7 @@ def test_ten_increments_give_the_clusters_of_one_run(tmp_path: Path) -> None:
     admitted = NOBODY
     for night in range(10):
         paths += shards_of(tmp_path, [frame.gather_every(10, night)])
-        ids, signed = stored(paths, None, 0.8)
-        found = judge_signed(ids, signed, admitted, 0.8)
+        found = judge_stored(paths, None, admitted, 0.8)
         kept = found.filter("keep")["record_id"]
         assert set(admitted) <= set(kept)
         admitted = kept
@@ -324,8 +329,7 @@ def test_a_record_that_is_taken_down_leaves_the_rest_right(tmp_path: Path) -> No
     before = find_duplicates([frame], NOBODY, 0.8)
     gone = before.filter(pl.col("duplicate_of").is_not_null())["duplicate_of"].unique().head(20)
     rest = frame.filter(~pl.col("record_id").is_in(gone.implode()))
-    ids, signed = stored(paths, rest.select("record_id"), 0.8)
-    after = judge_signed(ids, signed, NOBODY, 0.8)
+    after = judge_stored(paths, rest.select("record_id"), NOBODY, 0.8)
     assert after.equals(find_duplicates([rest], NOBODY, 0.8))
     assert not set(after["cluster_id"]) & set(gone)
 
