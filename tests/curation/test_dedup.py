@@ -30,6 +30,7 @@ from hydata.curation.dedup.shingles import Texts, read_texts
 from hydata.curation.dedup.signatures import SignaturesSettings, sign, stored
 from hydata.curation.dedup.signed import gathered, sign_texts
 from hydata.curation.words import words
+from hydata.errors import WarehouseError
 from hydata.schema import Conversation, Message, conversations_frame
 
 LABELLED = Path(__file__).parents[3] / "shared" / "data" / "labelled" / "duplicates"
@@ -332,6 +333,23 @@ def test_a_record_that_is_taken_down_leaves_the_rest_right(tmp_path: Path) -> No
     after = judge_stored(paths, rest.select("record_id"), NOBODY, 0.8)
     assert after.equals(find_duplicates([rest], NOBODY, 0.8))
     assert not set(after["cluster_id"]) & set(gone)
+
+
+def test_ids_that_begin_alike_are_in_their_order(tmp_path: Path) -> None:
+    found = varied(random.Random(12), 200)
+    for name in ("id-{:03}", "{:032x}", "{:03}0000000-{}", "ü{:07}"):
+        ids = [name.format(i // 3, i % 3) if "{}" in name else name.format(i) for i in range(len(found))]
+        frame = pl.DataFrame({"record_id": ids, "text": found}).sample(fraction=1, shuffle=True, seed=1)
+        judged = judge_stored(shards_of(tmp_path, [frame[:70], frame[70:]]), None, NOBODY, 0.8)
+        assert judged["record_id"].to_list() == sorted(ids)
+        assert judged.equals(find_duplicates([frame], NOBODY, 0.8))
+
+
+def test_shards_of_an_older_version_are_named(tmp_path: Path) -> None:
+    (path,) = shards_of(tmp_path, [texts("one", "two")])
+    pl.read_parquet(path).drop("shingle_count").write_parquet(path)
+    with pytest.raises(WarehouseError, match=r"0\.parquet.*--rebuild signatures"):
+        stored([path], None, 0.8)
 
 
 def test_a_template_that_many_share_is_found_in_bounded_time() -> None:

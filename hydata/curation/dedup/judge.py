@@ -1,7 +1,7 @@
 """The judge "duplicates": a global stage over the signatures of a snapshot.
 
-Memory grows with the number of records, about 100 bytes of keys and hashes and as many of bookkeeping each,
-and with the shingles, 4 bytes each, of those that share a band with another.
+Memory grows with the number of records, about 100 bytes of ids and hashes and twice as many of keys or
+bookkeeping each, and with the shingles, 4 bytes each, of those that share a band with another.
 """
 
 from __future__ import annotations

@@ -159,6 +159,7 @@ def stored(paths: Sequence[Path], chosen: pl.DataFrame | None, threshold: float)
         for path, part, at in places(row[numbers[order]]):
             shard, room = _shingles(path), values[offsets[part.start] : offsets[part.stop]]
             kernels.take_sets(shard.values, shard.offsets[at], shard.offsets[at + 1], room)
+        pa.default_memory_pool().release_unused()  # 50 MB that it would hold on to
         set_begins, set_ends = np.empty_like(order), np.empty_like(order)
         set_begins[order], set_ends[order] = offsets[:-1], offsets[1:]
         return values, set_begins, set_ends
