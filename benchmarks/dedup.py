@@ -2,6 +2,7 @@
 
     python benchmarks/dedup.py --envs DIR --data DIR --out FILE
     python benchmarks/dedup.py --only hydata,rensa --sizes 100000
+    python benchmarks/dedup.py --incremental --sizes 1000000      # a night of hydata's beside so many records
 
 Every contestant gets the same Parquet files (``duplicates/corpus.py``: about 105 words a document, a fifth of
 them Chinese, near a quarter removable, the truth known exactly) and is measured from the start of its process
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 from duplicates import corpus
 from duplicates.contestants import CONTESTANTS, Contestant
 from duplicates.corpus import Score
+from duplicates.night import NIGHT
 from shared.environments import InstallError, environment
 from shared.page import machine, table
 from shared.processes import Measured, measured
@@ -41,11 +44,16 @@ def main() -> None:
     parser.add_argument("--only", help="contestants, separated by commas")
     parser.add_argument("--sizes", default="100000,1000000", help="documents, separated by commas")
     parser.add_argument("--limit", type=float, default=900, help="seconds until a run is stopped")
+    parser.add_argument("--incremental", action="store_true", help="a night beside stored signatures instead")
     told = parser.parse_args()
     chosen = [c for c in CONTESTANTS if not told.only or c.name in told.only.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         envs, data = (told.envs or Path(temporary)).resolve(), (told.data or Path(temporary)).resolve()
         page = [machine()]
+        if told.incremental:
+            page += [night(data, int(size)) for size in told.sizes.split(",")]
+            print("\n\n".join(page))
+            return
         ready: dict[Contestant, Path] = {}
         for contestant in chosen:
             try:
@@ -58,6 +66,15 @@ def main() -> None:
             print(f"\n{page[-1]}", flush=True)
             if told.out:
                 told.out.write_text("\n\n".join(page) + "\n", "utf-8")
+
+
+def night(data: Path, stored: int) -> str:
+    """A section of the page: new records compared with stored ones."""
+    command = [sys.executable, str(HERE / "duplicates" / "night.py"), str(data), str(stored)]
+    phases = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    rows = [[name, f"{wall:.1f}", f"{cpu:.1f}", f"{more:,.0f}"] for name, wall, cpu, more in phases]
+    title = f"## {NIGHT:,} new documents beside {stored:,} stored ones"
+    return f"{title}\n\n{table(['', 'seconds', 'CPU s', 'MiB beyond the imports'], rows)}"
 
 
 def compare(ready: dict[Contestant, Path], size: int, data: Path, limit: float) -> str:

@@ -331,6 +331,7 @@ def _is_aside(path: Path) -> bool:
 
 _SQL_TYPES: dict[object, str] = {
     pl.String: "VARCHAR",
+    pl.Binary: "BLOB",
     pl.Int8: "TINYINT",
     pl.Int16: "SMALLINT",
     pl.Int32: "INTEGER",

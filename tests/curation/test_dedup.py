@@ -15,7 +15,7 @@ import pytest
 from datasketch import MinHash
 
 from hydata.curation.dedup import COLUMNS, DuplicatesSettings, judge_signed, kernels, signatures, stage
-from hydata.curation.dedup.characters import normal_form
+from hydata.curation.dedup.characters import ASSIGNED, POINTS, normal_form
 from hydata.curation.dedup.minhash import (
     PERMUTATIONS,
     SEED,
@@ -31,6 +31,7 @@ from hydata.curation.dedup.shingles import Texts, read_texts
 from hydata.curation.dedup.signatures import SignaturesSettings, sign, stored
 from hydata.curation.dedup.signed import gathered, sign_texts
 from hydata.curation.words import words
+from hydata.errors import WarehouseError
 from hydata.schema import Conversation, Message, conversations_frame
 
 LABELLED = Path(__file__).parents[3] / "shared" / "data" / "labelled" / "duplicates"
@@ -48,7 +49,14 @@ def find_duplicates(frames: list[pl.DataFrame], admitted: pl.Series, threshold: 
     ids = pl.concat([pl.Series([], dtype=pl.String), *(frame["record_id"] for frame in frames)])
     parts = [sign_texts(frame["text"].to_arrow(), threshold) for frame in frames]
     with gathered(parts, threshold, Path()) as signed:
-        return judge_signed(ids, signed, admitted, threshold)
+        return judge_signed(ids, signed, ids.is_in(admitted.implode()), threshold)
+
+
+def judge_stored(
+    paths: list[Path], chosen: pl.DataFrame | None, admitted: pl.Series, threshold: float
+) -> pl.DataFrame:
+    ids, signed = stored(paths, chosen, threshold)
+    return judge_signed(ids, signed, ids.is_in(admitted.implode()), threshold)
 
 
 def judge(*found: str, threshold: float = 0.8, admitted: pl.Series = NOBODY) -> dict[str, tuple[object, ...]]:
@@ -243,6 +251,15 @@ def test_every_character_alone_is_read_as_polars_does() -> None:
     assert (found.sets.sizes == np.maximum(1, frame["count"].cast(pl.Int64).to_numpy() - 4)).all()
 
 
+def test_what_is_not_assigned_is_no_word_and_its_own_normal_form() -> None:
+    blocks = [(ASSIGNED[1][1], ASSIGNED[2][0]), (ASSIGNED[2][1], POINTS)]
+    rest = pl.DataFrame({"text": [chr(point) for block in blocks for point in range(*block)]})
+    found = rest.select(normal_form(pl.col("text")) != pl.col("text"), words=words(pl.col("text")).list.len())
+    assert not found["text"].any()
+    assert found["words"].sum() == 0
+    assert not rest["text"].str.contains(r"\s|\p{M}").any()
+
+
 def test_no_character_holds_more_words_than_there_is_room_for() -> None:
     every = [chr(p) for p in range(0x110000) if not 0xD800 <= p < 0xE000]
     frame = pl.DataFrame({"text": every}).with_columns(bytes=pl.col("text").str.len_bytes())
@@ -298,13 +315,12 @@ def test_stored_signatures_give_the_same_as_texts_in_memory(tmp_path: Path) -> N
         expected = find_duplicates([frame], pl.Series(["r9"]), threshold)
         for shards in (1, 5):
             paths = shards_of(tmp_path, [frame.gather_every(shards, i) for i in range(shards)])
-            ids, signed = stored([*paths, paths[0]], None, threshold)
-            assert judge_signed(ids, signed, pl.Series(["r9"]), threshold).equals(expected)
+            found = judge_stored([*paths, paths[0]], None, pl.Series(["r9"]), threshold)
+            assert found.equals(expected)
     some = frame.sample(fraction=0.5, seed=1)
-    ids, signed = stored(paths, some.select("record_id"), 0.8)
-    assert judge_signed(ids, signed, NOBODY, 0.8).equals(find_duplicates([some], NOBODY, 0.8))
-    ids, signed = stored([], None, 0.8)
-    assert judge_signed(ids, signed, NOBODY, 0.8).is_empty()
+    found = judge_stored(paths, some.select("record_id"), NOBODY, 0.8)
+    assert found.equals(find_duplicates([some], NOBODY, 0.8))
+    assert judge_stored([], None, NOBODY, 0.8).is_empty()
 
 
 @CORPORA
@@ -315,8 +331,7 @@ def test_ten_increments_give_the_clusters_of_one_run(corpus: Corpus, tmp_path: P
     admitted = NOBODY
     for night in range(10):
         paths += shards_of(tmp_path, [frame.gather_every(10, night)])
-        ids, signed = stored(paths, None, 0.8)
-        found = judge_signed(ids, signed, admitted, 0.8)
+        found = judge_stored(paths, None, admitted, 0.8)
         kept = found.filter("keep")["record_id"]
         assert set(admitted) <= set(kept)
         admitted = kept
@@ -337,10 +352,26 @@ def test_a_record_that_is_taken_down_leaves_the_rest_right(corpus: Corpus, tmp_p
     before = find_duplicates([frame], NOBODY, 0.8)
     gone = before.filter(pl.col("duplicate_of").is_not_null())["duplicate_of"].unique().head(20)
     rest = frame.filter(~pl.col("record_id").is_in(gone.implode()))
-    ids, signed = stored(paths, rest.select("record_id"), 0.8)
-    after = judge_signed(ids, signed, NOBODY, 0.8)
+    after = judge_stored(paths, rest.select("record_id"), NOBODY, 0.8)
     assert after.equals(find_duplicates([rest], NOBODY, 0.8))
     assert not set(after["cluster_id"]) & set(gone)
+
+
+def test_ids_that_begin_alike_are_in_their_order(tmp_path: Path) -> None:
+    found = varied(random.Random(12), 200)
+    for name in ("id-{:03}", "{:032x}", "{:03}0000000-{}", "ü{:07}"):
+        ids = [name.format(i // 3, i % 3) if "{}" in name else name.format(i) for i in range(len(found))]
+        frame = pl.DataFrame({"record_id": ids, "text": found}).sample(fraction=1, shuffle=True, seed=1)
+        judged = judge_stored(shards_of(tmp_path, [frame[:70], frame[70:]]), None, NOBODY, 0.8)
+        assert judged["record_id"].to_list() == sorted(ids)
+        assert judged.equals(find_duplicates([frame], NOBODY, 0.8))
+
+
+def test_shards_of_an_older_version_are_named(tmp_path: Path) -> None:
+    (path,) = shards_of(tmp_path, [texts("one", "two")])
+    pl.read_parquet(path).drop("shingle_count").write_parquet(path)
+    with pytest.raises(WarehouseError, match=r"0\.parquet.*--rebuild signatures"):
+        stored([path], None, 0.8)
 
 
 def test_a_template_that_many_share_is_found_in_bounded_time() -> None:

@@ -71,8 +71,10 @@ def find_clusters(
     group, places = _different(signed.words[order])
     rows = order[places]
 
-    proposed, crowded = candidates(signed.keys, rows, threads)
-    involved = np.unique([proposed >> _SHIFT, proposed & _LOW]).astype(np.int64)
+    proposed, crowded = candidates(signed.keys(), rows, threads)
+    is_involved = np.zeros(len(rows), np.bool_)
+    is_involved[proposed >> _SHIFT] = is_involved[proposed & _LOW] = True
+    involved = np.flatnonzero(is_involved)
     begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     values, begins[involved], ends[involved] = signed.fetch(rows[involved])
     sizes = ends - begins
@@ -104,6 +106,7 @@ def find_clusters(
         redone = places[wanted[labels]]
         leader[redone], best[redone] = redone, 1
         _lead(pairs.of(wanted[labels[pairs.one]]), places, admitted, leader, best)
+    values = np.empty(0, np.uint32)  # what was in it is most of what is held here
 
     place, mine = np.arange(len(order)), places[group]
     same = leader[mine] == mine  # the text's own first place is kept

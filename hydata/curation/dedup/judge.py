@@ -1,7 +1,7 @@
 """The judge "duplicates": a global stage over the signatures of a snapshot.
 
-Memory grows with the number of records, about 100 bytes of keys and hashes and as many of bookkeeping each,
-and with the shingles, 4 bytes each, of those that share a band with another.
+Memory grows with the number of records, about 100 bytes of ids and hashes and twice as many of keys or
+bookkeeping each, and with the shingles, 4 bytes each, of those that share a band with another.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
-from hydata.curation.dedup.clusters import find_clusters
-from hydata.curation.dedup.signatures import Scope, stored
+from hydata.curation.dedup.clusters import find_clusters, longest_first
+from hydata.curation.dedup.kernels import BoolArray, Int64Array
+from hydata.curation.dedup.signatures import THRESHOLD, Scope, stored
 from hydata.curation.dedup.signed import Signed
 from hydata.schema import JUDGEMENT_KEY, judgements_frame
 from hydata.stage import Context, GlobalStage, Settings
@@ -40,36 +42,57 @@ class DuplicatesSettings(Settings):
     instruction alone."""
 
     responses: Scope = "conversation"
-    threshold: float = Field(default=0.8, ge=0.1, le=1.0)
+    threshold: float = Field(default=THRESHOLD, ge=0.1, le=1.0)
 
 
 def judge_signed(ids: pl.Series, signed: Signed, admitted: pl.Series, threshold: float) -> pl.DataFrame:
     """``record_id``, ``cluster_id``, ``duplicate_of``, ``similarity``, ``keep`` and ``exact``: one row a
     record, in the order of ids.
 
-    ``signed`` is what is known of the texts of ``ids``, which are all different. ``admitted`` are ids of
-    records that stay whatever they resemble. ``cluster_id`` is the id of the cluster's first record in keep
+    ``signed`` is what is known of the texts of ``ids``, which are all different. ``admitted`` says of each
+    whether it stays whatever it resembles. ``cluster_id`` is the id of the cluster's first record in keep
     order. ``duplicate_of`` and ``similarity`` (Jaccard) are null for kept records; ``exact`` says that the
     text is that of ``duplicate_of`` but for case and white space.
     """
-    records = (
-        pl.DataFrame({"record_id": ids, "length": signed.length})
-        .with_row_index("row")
-        .with_columns(admitted=pl.col("record_id").is_in(admitted.implode()))
-        .sort("admitted", "length", "record_id", descending=[True, True, False])
-    )
-    found = find_clusters(signed, records["row"].to_numpy(), int(records["admitted"].sum()), threshold)
-    keep = pl.Series(found.keep)
+    by_id = _order(ids)
+    order = _keep_order(by_id, signed.length, admitted.to_numpy())
+    found = find_clusters(signed, order, int(admitted.sum()), threshold)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    place = place[by_id]
+    keep = pl.Series(found.keep[place])
     return pl.DataFrame(
         {
-            "record_id": records["record_id"],
-            "cluster_id": records["record_id"].gather(found.first),
-            "duplicate_of": records["record_id"].gather(found.leader).set(keep, None),
-            "similarity": pl.Series(found.similarity).set(keep, None),
+            "record_id": ids.gather(by_id),
+            "cluster_id": ids.gather(order[found.first[place]]),
+            "duplicate_of": ids.gather(order[found.leader[place]]).set(keep, None),
+            "similarity": pl.Series(found.similarity[place]).set(keep, None),
             "keep": keep,
-            "exact": found.exact,
+            "exact": found.exact[place],
         }
-    ).sort("record_id")
+    )
+
+
+def _order(ids: pl.Series) -> Int64Array:
+    """The numbers of ids, which are all different, in the order of ids: that of their first 8 bytes, taken
+    for a number, and of the ids themselves where those are equal (200 of a million). Sorting strings takes
+    six times as long."""
+    first = ids.cast(pl.Binary).bin.head(8).bin.reinterpret(dtype=pl.UInt64, endianness="big")
+    if first.has_nulls():  # a shorter id
+        return ids.arg_sort().cast(pl.Int64).to_numpy()
+    order = np.argsort(first.to_numpy())
+    ordered = first.to_numpy()[order]
+    same = ordered[1:] == ordered[:-1]
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    order[tied] = order[tied][ids.gather(order[tied]).arg_sort().to_numpy()]
+    return order
+
+
+def _keep_order(by_id: Int64Array, length: Int64Array, admitted: BoolArray) -> Int64Array:
+    """The numbers of records, of which ``by_id`` has the order of ids: those admitted before first, then the
+    longer text, then the lesser id."""
+    order = by_id[longest_first(length[by_id])]
+    return np.concatenate([order[admitted[order]], order[~admitted[order]]])
 
 
 def stage(name: str) -> GlobalStage:
@@ -84,13 +107,8 @@ def stage(name: str) -> GlobalStage:
         tables: Mapping[str, list[Path]], settings: DuplicatesSettings, context: Context
     ) -> Iterator[pl.DataFrame]:
         """Frames of ``COLUMNS`` in the order of ids: one row a record of ``signatures``."""
-        chosen = None
-        if tables.get("decisions"):
-            kept = pl.scan_parquet(tables["decisions"]).filter(pl.col("status") == "kept")
-            chosen = kept.select("record_id").collect()
-        admitted = [pl.read_parquet(path, columns=["record_id"]) for path in tables.get("admitted", [])]
-        always = pl.concat([pl.DataFrame(schema={"record_id": pl.String}), *admitted])["record_id"]
-        ids, signed = stored(tables["signatures"], chosen, settings.threshold)
+        ids, signed = stored(tables["signatures"], _chosen(tables), settings.threshold)
+        always = ids.is_in(_admitted(tables).implode())
         found = judge_signed(ids, signed, always, settings.threshold)
         judged = judgements_frame(found["record_id"], name, str(VERSION))
         table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS)
@@ -104,3 +122,15 @@ def stage(name: str) -> GlobalStage:
         settings=DuplicatesSettings,
         run=run,
     )
+
+
+def _chosen(tables: Mapping[str, list[Path]]) -> pl.DataFrame | None:
+    if not tables.get("decisions"):
+        return None
+    kept = pl.scan_parquet(tables["decisions"]).filter(pl.col("status") == "kept")
+    return kept.select("record_id").collect()
+
+
+def _admitted(tables: Mapping[str, list[Path]]) -> pl.Series:
+    frames = [pl.read_parquet(path, columns=["record_id"]) for path in tables.get("admitted", [])]
+    return pl.concat([pl.DataFrame(schema={"record_id": pl.String}), *frames])["record_id"]

@@ -31,7 +31,7 @@ def would_fall(paths: Sequence[Path], kept: pl.DataFrame, threshold: float, lowe
     ``cluster_id``, ``duplicate_of`` and ``similarity``, which is from ``lower`` up to, but without,
     ``threshold``. ``paths`` are the signature shards; of records that are dropped nothing is held."""
     ids, signed = stored(paths, kept, lower)
-    found = judge_signed(ids, signed, pl.Series([], dtype=pl.String), lower)
+    found = judge_signed(ids, signed, pl.repeat(False, len(ids), eager=True), lower)
     under = pl.col("similarity") < pl.lit(threshold, pl.Float32)
     return found.filter(~pl.col("keep") & under).select(
         "record_id", "cluster_id", "duplicate_of", "similarity"

@@ -28,13 +28,14 @@ Fetched = tuple[UInt32Array, Int64Array, Int64Array]
 
 @dataclass(frozen=True)
 class Signed:
-    """Of n texts: ``text`` and ``words`` as in ``Texts``; ``length``; their band ``keys``, UInt32[bands, n];
-    and how to ``fetch`` the shingle sets of some, by their numbers, ascending or not."""
+    """Of n texts: ``text`` and ``words`` as in ``Texts``; ``length``; how to get their band
+    ``keys``, UInt32[bands, n], which can go again when pairs have been proposed; and how to ``fetch`` the
+    shingle sets of some, by their numbers, ascending or not."""
 
     text: UInt64Array
     words: UInt64Array
     length: Int64Array
-    keys: UInt32Array
+    keys: Callable[[], UInt32Array]
     fetch: Callable[[Int64Array], Fetched]
 
 
@@ -141,6 +142,6 @@ def _gathered(parts: Iterable[tuple[Texts, UInt32Array]], threshold: float, stor
         text=end_to_end(text, np.empty(0, np.uint64)),
         words=end_to_end(words, np.empty((0, 2), np.uint64)),
         length=end_to_end(length, np.empty(0, np.int64)),
-        keys=bands,
+        keys=lambda: bands,
         fetch=lambda rows: store.take(offsets[rows], offsets[rows + 1]),
     )

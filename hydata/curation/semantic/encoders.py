@@ -140,7 +140,9 @@ def _table(weights: Path) -> Float32Array:
         raise ConfigError(f"{weights}: no file of vectors ({error})") from error
     tables = [tensor for tensor in tensors.values() if tensor.ndim == 2]
     if len(tables) != 1:
-        raise ConfigError(f"{weights}: {len(tables)} tables of vectors, one is wanted; convert it by model2vec")
+        raise ConfigError(
+            f"{weights}: {len(tables)} tables of vectors, one is wanted; convert it by model2vec"
+        )
     table = tables[0].astype(np.float32)
     if "mapping" in tensors:  # model2vec: tokens that share a vector
         table = table[tensors["mapping"]]
