@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
 from hydata.cli.console import err, out
 from hydata.curation import files
 from hydata.curation.dedup.alone import judge_pieces
+from hydata.curation.semantic import alone
+from hydata.curation.semantic.alone import endpoint_encoder
+from hydata.curation.semantic.embeddings import local_encoder
+from hydata.curation.semantic.judge import SemanticSettings
 from hydata.errors import ConfigError
+from hydata.models import load_models
+from hydata.settings import explain
 from hydata.warehouse import write_frame
 
 app = typer.Typer(no_args_is_help=True, help="Judge the rows of Parquet or JSONL files, without a warehouse.")
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Parquet or JSONL files.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.")]
+Column = Annotated[
+    str | None, typer.Option(help="The column to compare. Default: the first of text, instruction, messages.")
+]
 
 
 @app.callback()
@@ -26,12 +41,9 @@ def judge() -> None:
 
 @app.command()
 def duplicates(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Parquet or JSONL files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.")],
-    column: Annotated[
-        str | None,
-        typer.Option(help="The column to compare. Default: the first of text, instruction, messages."),
-    ] = None,
+    inputs: Inputs,
+    output: Output,
+    column: Column = None,
     threshold: Annotated[
         float, typer.Option(min=0.1, max=1.0, help="The least Jaccard similarity of duplicates.")
     ] = 0.8,
@@ -41,6 +53,67 @@ def duplicates(
 
     One row is written for each row of the inputs, in order: `row`, `cluster_id`, `keep`, `duplicate_of`,
     `similarity`. Of messages the user's turns are compared. A row without text is kept.
+    """
+    check_output(inputs, output)
+    started = time.monotonic()
+    found = judge_pieces(files.pieces(inputs, column), threshold, output.parent, threads)
+    write_frame(output, found)
+    _tell(found, output, started)
+
+
+@app.command()
+def semantic(
+    inputs: Inputs,
+    output: Output,
+    column: Column = None,
+    encoder: Annotated[
+        str, typer.Option(help="static (fast), bundled (slow, several languages) or endpoint.")
+    ] = "static",
+    threshold: Annotated[
+        float | None, typer.Option(min=0.3, max=1.0, help="The least cosine of duplicates of one language.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=1.0, max=2.0, help="The least margin of duplicates in en and zh.")
+    ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option(help="A folder of static vectors, as model2vec writes it.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="The models file whose role embedder is the endpoint.")
+    ] = None,
+) -> None:
+    """Find instructions that say the same in other words, or in the other language.
+
+    One row is written for each row of the inputs, in order: `row`, `cluster_id`, `keep`, `duplicate_of`,
+    `similarity`, `cross_lingual`. Rows of one text stay or fall together. What is not given is what was
+    measured for the encoder; for an endpoint or vectors of your own there must be a threshold.
+    """
+    check_output(inputs, output)
+    if (encoder == "endpoint") != (models is not None):
+        raise ConfigError("--encoder endpoint and --models FILE belong together")
+    try:
+        settings = SemanticSettings.model_validate(
+            {"encoder": encoder, "vectors": vectors, "threshold": threshold, "margin": margin}
+        )
+    except ValidationError as error:
+        raise ConfigError(f"judge semantic: {explain(error)}") from error
+    started = time.monotonic()
+    with ExitStack() as stack:
+        if models is None:
+            used = local_encoder(settings)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent))
+            used = stack.enter_context(endpoint_encoder(load_models(models), Path(folder)))
+        found = alone.judge_pieces(files.pieces(inputs, column), used, settings)
+    write_frame(output, found)
+    _tell(found, output, started)
+
+
+def check_output(inputs: list[Path], output: Path) -> None:
+    """Check that a result can be written there, before hours of work.
+
+    Raises:
+        ConfigError: it cannot.
     """
     if output.name in ("", "..") or (output.exists() and not output.is_file()):
         raise ConfigError(f"-o {output}: no regular file; give the name of the Parquet file to write")
@@ -52,9 +125,9 @@ def duplicates(
             pass
     except OSError as error:
         raise ConfigError(f"-o {output}: its folder cannot be written ({error}); give another") from error
-    started = time.monotonic()
-    found = judge_pieces(files.pieces(inputs, column), threshold, output.parent, threads)
-    write_frame(output, found)
+
+
+def _tell(found: pl.DataFrame, output: Path, started: float) -> None:
     kept, seconds = int(found["keep"].sum()), time.monotonic() - started
     err.print(
         f"{found.height:,} rows, {found['cluster_id'].n_unique():,} clusters, {kept:,} kept, "

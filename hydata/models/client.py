@@ -258,8 +258,8 @@ class Models:
             form = prepare(model, sampling, schema)
 
     async def embed(self, model: Model, texts: Sequence[str], purpose: str) -> npt.NDArray[np.float32]:
-        """The embeddings of texts, of shape (texts, dimensions), as the server gives them: one request, one row
-        of the journal. They are never left to an offline batch.
+        """The embeddings of texts, of shape (texts, dimensions), as the server gives them: one request, one
+        row of the journal. They are never left to an offline batch.
 
         Raises:
             As ``complete``.

@@ -1,8 +1,8 @@
 """Embeddings on the wire: ``POST /embeddings``, texts in, one vector each out.
 
 A request is a batch of texts and has one reply, which the journal keeps as base64 of its numbers
-(Float32, little-endian, the vectors end to end), as OpenAI, vLLM and llama.cpp send them when they are asked for
-``encoding_format: base64``; lists of numbers from servers that do not know it are taken as well.
+(Float32, little-endian, the vectors end to end), as OpenAI, vLLM and llama.cpp send them when they are asked
+for ``encoding_format: base64``; lists of numbers from servers that do not know it are taken as well.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ from hydata.curation.dedup.near import ALIGNED, differing, would_fall
 from hydata.curation.dedup.shingles import read_texts
 from hydata.curation.dedup.signatures import sign, stored
 
-NOBODY = pl.Series([], dtype=pl.String)
-
 
 def test_what_would_fall_is_all_that_is_near_among_the_kept(tmp_path: Path) -> None:
     rng = random.Random(1)
@@ -36,7 +34,8 @@ def test_what_would_fall_is_all_that_is_near_among_the_kept(tmp_path: Path) -> N
     def jaccard(one: str, two: str) -> float:
         return len(sets[one] & sets[two]) / len(sets[one] | sets[two])
 
-    kept = judge_signed(*stored([path], None, 0.8), NOBODY, 0.8).filter("keep").select("record_id")
+    nobody = pl.repeat(False, len(ids), eager=True)
+    kept = judge_signed(*stored([path], None, 0.8), nobody, 0.8).filter("keep").select("record_id")
     found = would_fall([path], kept, 0.8, 0.6)
     assert found.height > 50
     assert set(found["record_id"]) <= set(kept["record_id"])

@@ -43,7 +43,7 @@ def test_one_shard_or_sixteen_shuffled_ones(tmp_path: Path, seed: int) -> None:
             sign(part["record_id"], "conversation", part["text"].to_arrow()).write_parquet(paths[-1])
         rng.shuffle(paths)
         ids, signed = stored(paths, None, threshold)
-        return judge_signed(ids, signed, admitted, threshold)
+        return judge_signed(ids, signed, ids.is_in(admitted.implode()), threshold)
 
     whole = judged(frame, 1)
     for shards in (1, 16):

