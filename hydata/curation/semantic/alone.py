@@ -14,8 +14,8 @@ import polars as pl
 
 from hydata.curation.files import Piece
 from hydata.curation.semantic.embeddings import embed_texts, embedded, embedder
-from hydata.curation.semantic.encoders import Encoder
-from hydata.curation.semantic.judge import SemanticSettings, judge_embedded
+from hydata.curation.semantic.encoders import Encoder, whole
+from hydata.curation.semantic.judge import SemanticSettings, judge_embedded, with_thresholds
 from hydata.models import ModelsConfig, open_models
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def endpoint_encoder(config: ModelsConfig, folder: Path) -> Iterator[Encoder]:
         wait(models.__aenter__())
         try:
             model = embedder(models)
-            yield Encoder(model.identity, lambda texts: wait(embed_texts(models, model, texts))[0])
+            yield Encoder(model.identity, lambda texts: whole(wait(embed_texts(models, model, texts))[0]))
         finally:
             wait(models.__aexit__(None, None, None))
     finally:
@@ -77,18 +77,18 @@ def judge_pieces(pieces: Iterable[Piece], encoder: Encoder, settings: SemanticSe
             pl.Series("text", piece.texts(), dtype=pl.String).fill_null("").str.slice(0, settings.characters)
         )
         numbers = pl.int_range(rows, rows + len(texts), dtype=pl.Int64, eager=True)
-        vectors = encoder.encode(texts.to_list())
-        frame = embedded(numbers.cast(pl.String), texts, encoder.identity, vectors)
+        encoded = encoder.encode(texts.to_list())
+        frame = embedded(numbers.cast(pl.String), texts, encoder.identity, encoded)
         there = frame["vector"].is_not_null()
         frames.append(frame.drop("vector").with_columns(record_id=numbers).filter(there))
-        parts.append(vectors[there.to_numpy()].astype(np.float16))
+        parts.append(encoded.vectors[there.to_numpy()].astype(np.float16))
         rows += len(texts)
     everyone = pl.DataFrame({"row": pl.int_range(0, rows, dtype=pl.Int64, eager=True)})
     if not any(frame.height for frame in frames):
         return everyone.select(
             "row", cluster_id="row", keep=True, duplicate_of=None, similarity=None, cross_lingual=False
         ).match_to_schema(COLUMNS, missing_columns="raise", integer_cast="upcast")
-    records = pl.concat(frames).with_columns(threshold=pl.lit(settings.measured.threshold, pl.Float32))
+    records = with_thresholds(pl.concat(frames), [], settings)
     nobody = pl.repeat(False, records.height, eager=True)
     found = judge_embedded(records, np.concatenate(parts), nobody, settings)
     return everyone.join(

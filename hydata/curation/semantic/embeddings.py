@@ -18,7 +18,15 @@ from pydantic import Field
 
 from hydata.curation.dedup.shingles import read_texts
 from hydata.curation.language import detect
-from hydata.curation.semantic.encoders import Encoder, Float32Array, bundled, of_length_1, static
+from hydata.curation.semantic.encoders import (
+    Encoded,
+    Encoder,
+    Float32Array,
+    bundled,
+    of_length_1,
+    static,
+    whole,
+)
 from hydata.errors import TerminalModelError
 from hydata.models import Model, Models
 from hydata.schema import Output, Reject, instruction_text, rejects_frame
@@ -37,6 +45,7 @@ COLUMNS = pl.Schema(
         "length": pl.UInt32(),
         "language": pl.String(),
         "numbers": pl.List(pl.String()),
+        "averaged": pl.UInt32(),
         "vector": pl.List(pl.Float32()),
     }
 )
@@ -64,9 +73,9 @@ def local_encoder(settings: EmbeddingsSettings) -> Encoder:
     return bundled() if settings.encoder == "bundled" else static(settings.vectors)
 
 
-def embedded(ids: pl.Series, texts: pl.Series, encoder: str, vectors: Float32Array) -> pl.DataFrame:
+def embedded(ids: pl.Series, texts: pl.Series, encoder: str, found: Encoded) -> pl.DataFrame:
     """Rows of ``COLUMNS`` for the records ``ids`` with their ``texts``."""
-    read = read_texts(texts.to_arrow())
+    read, vectors = read_texts(texts.to_arrow()), found.vectors
     there = pl.Series(vectors.any(axis=1))
     offsets = np.arange(len(ids) + 1) * vectors.shape[1]
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(rounded(vectors).ravel()))
@@ -78,6 +87,7 @@ def embedded(ids: pl.Series, texts: pl.Series, encoder: str, vectors: Float32Arr
             "length": read.length,
             "language": detect(texts)["language"],
             "numbers": numbers(texts),
+            "averaged": found.averaged,
             "vector": pl.Series(lists).set(~there, None),
         }
     ).cast(COLUMNS)
@@ -101,15 +111,15 @@ def numbers(texts: pl.Series) -> pl.Series:
 async def run_local(conversations: pl.DataFrame, settings: EmbeddingsSettings, context: Context) -> Output:
     """Conversations to rows of ``COLUMNS``, one each."""
     encoder, texts = local_encoder(settings), _texts(conversations, settings)
-    vectors = encoder.encode(texts.to_list())
-    return Output(embedded(conversations["record_id"], texts, encoder.identity, vectors))
+    found = encoder.encode(texts.to_list())
+    return Output(embedded(conversations["record_id"], texts, encoder.identity, found))
 
 
 async def run_remote(conversations: pl.DataFrame, settings: EmbeddingsSettings, context: Context) -> Output:
     """The same by the endpoint. A text that it refuses is rejected."""
     model, texts = embedder(context.models), _texts(conversations, settings)
     vectors, refused = await embed_texts(context.models, model, texts.to_list())
-    rows = embedded(conversations["record_id"], texts, model.identity, vectors)
+    rows = embedded(conversations["record_id"], texts, model.identity, whole(vectors))
     rejects = [
         Reject("embeddings", error.reason, error.detail, conversations["record_id"][place])
         for place, error in refused.items()

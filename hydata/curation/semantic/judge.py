@@ -20,7 +20,7 @@ from hydata.curation.dedup import kernels
 from hydata.curation.dedup.clusters import FloatArray
 from hydata.curation.dedup.kernels import BoolArray, Int64Array
 from hydata.curation.semantic.embeddings import EmbeddingsSettings
-from hydata.curation.semantic.neighbours import Float16Array, Similar, across, similar_pairs
+from hydata.curation.semantic.neighbours import Float16Array, across, similar_pairs
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY, judgements_frame
 from hydata.stage import Context, GlobalStage
@@ -50,7 +50,12 @@ class Measured:
     margin: float | None = None
 
 
-MEASURED = {"static": Measured(0.92), "bundled": Measured(0.97, across=0.85, margin=1.03)}
+SHORT = 16
+"""Tokens up to which the threshold for averages is as it stands. Where one word in k is another, an average
+over n tokens moves by an angle that falls with n: 1 - cosine goes as 1 / n. At one threshold for all, two
+tasks about the same long passage would be duplicates."""
+
+MEASURED = {"static": Measured(0.955), "bundled": Measured(0.97, across=0.85, margin=1.03)}
 
 
 class SemanticSettings(EmbeddingsSettings):
@@ -117,9 +122,7 @@ def find_semantic(
     """Clusters of instructions that ``vectors`` are of, in keep order; ``instructions`` has their
     ``language``, ``numbers`` and ``threshold``. The first ``admitted`` are kept whatever they resemble."""
     least = instructions["threshold"].to_numpy()
-    pairs = similar_pairs(vectors, float(least.min())) if len(least) else _none()
-    near = pairs.similarity >= np.maximum(least[pairs.one], least[pairs.two])
-    found = [Similar(pairs.one[near], pairs.two[near], pairs.similarity[near])]
+    found = [similar_pairs(vectors, least)]
     measured = settings.measured
     if measured.margin is not None:
         for pair in combinations(settings.languages, 2):
@@ -143,10 +146,6 @@ def find_semantic(
 
 def _speaking(languages: pl.Series, language: str) -> Int64Array:
     return np.flatnonzero((languages == language).fill_null(False).to_numpy())
-
-
-def _none() -> Similar:
-    return Similar(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 def _conflicting(numbers: pl.Series, one: Int64Array, two: Int64Array) -> BoolArray:
@@ -219,23 +218,25 @@ def stage(name: str) -> GlobalStage:
 
 
 def with_thresholds(records: pl.DataFrame, labels: list[Path], settings: SemanticSettings) -> pl.DataFrame:
-    """The records with their ``threshold``: the highest of their labels', or the general one."""
-    general = pl.lit(settings.measured.threshold, pl.Float32)
-    if not labels or not settings.thresholds:
-        return records.with_columns(threshold=general)
+    """The records with their ``threshold``: the highest of their labels', or the general one, and for
+    averages over many tokens nearer to 1 (``SHORT``)."""
+    general = settings.measured.threshold
     names, least = list(settings.thresholds), list(settings.thresholds.values())
-    wanted = (
-        pl.scan_parquet(labels)
-        .select("record_id", name=pl.concat_str("dimension", pl.lit("."), "label"))
-        .filter(pl.col("name").is_in(names))
-        .with_columns(threshold=pl.col("name").replace_strict(names, least, return_dtype=pl.Float32))
-        .group_by("record_id")
-        .agg(pl.col("threshold").max())
-        .collect()
-    )
-    return records.join(wanted, on="record_id", how="left", maintain_order="left").with_columns(
-        pl.col("threshold").fill_null(general)
-    )
+    if labels and names:
+        wanted = (
+            pl.scan_parquet(labels)
+            .select("record_id", name=pl.concat_str("dimension", pl.lit("."), "label"))
+            .filter(pl.col("name").is_in(names))
+            .with_columns(threshold=pl.col("name").replace_strict(names, least, return_dtype=pl.Float64))
+            .group_by("record_id")
+            .agg(pl.col("threshold").max())
+            .collect()
+        )
+        records = records.join(wanted, on="record_id", how="left", maintain_order="left")
+    else:
+        records = records.with_columns(threshold=pl.lit(None, pl.Float64))
+    apart = (1 - pl.col("threshold").fill_null(general)) * SHORT / pl.col("averaged").clip(lower_bound=SHORT)
+    return records.with_columns(threshold=(1 - apart).cast(pl.Float32))
 
 
 def stored(paths: list[Path], chosen: pl.DataFrame | None) -> tuple[pl.DataFrame, Float16Array]:

@@ -49,9 +49,9 @@ class Similar:
     similarity: Float32Array
 
 
-def similar_pairs(vectors: Float16Array, least: float) -> Similar:
-    """Pairs of ``vectors``, each of length 1, whose cosine is at least ``least``; each once, by ``two``, then
-    ``one``."""
+def similar_pairs(vectors: Float16Array, least: Float32Array) -> Similar:
+    """Pairs of ``vectors``, each of length 1, whose cosine is at least the ``least`` of both; each once, by
+    ``two``, then ``one``."""
     found = [_similar(vectors, *cell, least) for cell in _cells(vectors)]
     if not found:
         return Similar(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
@@ -93,7 +93,7 @@ def _cells(vectors: Float16Array) -> Iterator[tuple[Int64Array, Int64Array]]:
 
 
 def _similar(
-    vectors: Float16Array, visitors: Int64Array, members: Int64Array, least: float
+    vectors: Float16Array, visitors: Int64Array, members: Int64Array, least: Float32Array
 ) -> tuple[Int64Array, Int64Array, Float32Array]:
     """(one, two, cosine) of visitors and members, whichever comes first, that are similar: the later one
     with the first ``MOST`` earlier ones of each block."""
@@ -106,7 +106,7 @@ def _similar(
             if columns[0] >= rows[-1] and visitors is members:
                 break  # the same pairs come the other way round
             cosines = left @ vectors[columns].astype(np.float32).T
-            row, column = np.nonzero(cosines >= least)
+            row, column = np.nonzero(cosines >= np.maximum(least[rows, None], least[columns]))
             earlier = columns[column] < rows[row]
             if visitors is members:
                 row, column = row[earlier], column[earlier]
