@@ -21,7 +21,7 @@ parameters; table and column names are checked against the declared schemas.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -100,14 +100,12 @@ class Section(Settings):
     answers_per_instruction: int | None = Field(default=None, ge=1)
     prefer: tuple[Order, ...] = ()
 
-    def without(self, table: str | None) -> Section:
-        """The section as it is before a judge has judged: nothing of its table is required or looked at."""
-        if table is None:
-            return self
-        drop = {reason: c for reason, c in self.drop.items() if c.table != table}
-        return self.model_copy(
-            update={"drop": drop, "requires": tuple(t for t in self.requires if t != table)}
-        )
+    def without(self, tables: Collection[str]) -> Section:
+        """The section as it is before some judges have judged: nothing of their tables is required or looked
+        at."""
+        drop = {reason: c for reason, c in self.drop.items() if c.table not in tables}
+        requires = tuple(table for table in self.requires if table not in tables)
+        return self.model_copy(update={"drop": drop, "requires": requires})
 
 
 class Policy(Settings):
@@ -200,13 +198,13 @@ def decide(
     policy: Policy,
     name: str,
     schemas: Mapping[str, pl.Schema],
-    without: str | None = None,
+    without: Collection[str] = (),
 ) -> Iterator[pl.DataFrame]:
     """Apply a section to the ``conversations`` in ``con``, beside whose view stand the judges' views.
 
     Yields frames of ``DECISIONS`` in the order of record ids: ``status`` is kept, dropped or
     undecided; ``reasons`` are the drop reasons, or the missing judges of an undecided record. What
-    concerns the table ``without`` is left out: its judge has not judged yet.
+    concerns the tables ``without`` is left out: their judges have not judged yet.
 
     Raises:
         WarehouseError: two conversations have the same id.
@@ -219,7 +217,7 @@ def decide(
             f"record {twice[0]} stands twice in conversations; this is a defect, please report it"
         )
     section = policy.section(name).without(without)
-    label = f"{name} without {without}" if without else name
+    label = f"{name} without {' and '.join(without)}" if without else name
     measures = sorted(
         {c.measure for c in section.drop.values()}
         | {p.measure for p in section.prefer}

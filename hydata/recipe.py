@@ -25,6 +25,9 @@ from hydata.curation.dedup.signatures import Scope, SignaturesSettings
 from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
 from hydata.curation.rules import RulesSettings
+from hydata.curation.semantic import embeddings
+from hydata.curation.semantic import judge as semantic
+from hydata.curation.semantic.judge import SemanticSettings
 from hydata.errors import ConfigError
 from hydata.ingest import IngestSettings
 from hydata.models import Budget, Models, ModelsConfig, load_models
@@ -69,6 +72,7 @@ class Recipe(Settings):
     rules: RulesSettings = RulesSettings()
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
+    semantic: SemanticSettings = SemanticSettings()
     mix: MixSettings = MixSettings()
     budget: Budget = Budget()
 
@@ -160,6 +164,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
             {
                 **_measured({"read": read, "answered": answered}),
                 "duplicates": ("duplicates/critique",),
+                "semantic": ("semantic/critique",) if recipe.semantic.enabled else (),
                 "critiques": ("critique",),
             },
         ),
@@ -189,6 +194,18 @@ def _measures(
             )
             for scope in dict.fromkeys(scopes)
         ),
+        *(
+            (
+                Node(
+                    f"embeddings/{what}",
+                    embeddings.stage(recipe.semantic),
+                    recipe.semantic.embeddings,
+                    {"conversations": of},
+                ),
+            )
+            if recipe.semantic.enabled
+            else ()
+        ),
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
     )
@@ -213,8 +230,8 @@ def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
 def _gate(
     recipe: Recipe, name: str, of: Literal["instructions", "responses"], parts: Mapping[str, tuple[str, ...]]
 ) -> tuple[Node, ...]:
-    """What the policy's section lets through, duplicates aside; duplicates among that; the section with
-    duplicates; the newly admitted records."""
+    """What the policy's section lets through, duplicates aside; duplicates among that, and semantic ones
+    among what these leave; the section with both; the newly admitted records."""
     section = f"gates.{name}"
     measured = _measured(parts)
     scope: Scope = "instruction" if of == "instructions" else recipe.duplicates.responses
@@ -222,7 +239,7 @@ def _gate(
         Node(
             f"screen/{name}",
             decisions.DECIDE,
-            decisions.DecideSettings(section=section, of=of, without="duplicates"),
+            decisions.DecideSettings(section=section, of=of, without=("duplicates", "semantic")),
             measured,
         ),
         Node(
@@ -235,11 +252,33 @@ def _gate(
             },
             {"admitted": (f"admit/{name}",)},
         ),
+        *(
+            (
+                Node(
+                    f"semantic/{name}",
+                    semantic.stage(f"semantic_{name}"),
+                    recipe.semantic,
+                    {
+                        "embeddings": tuple(f"embeddings/{part}" for part in parts),
+                        "decisions": (f"screen/{name}",),
+                        "duplicates": (f"duplicates/{name}",),
+                        "labels": measured["labels"] if recipe.semantic.thresholds else (),
+                    },
+                    {"admitted": (f"admit/{name}",)},
+                ),
+            )
+            if recipe.semantic.enabled
+            else ()
+        ),
         Node(
             f"decide/{name}",
             decisions.DECIDE,
             decisions.DecideSettings(section=section, of=of),
-            {**measured, "duplicates": (f"duplicates/{name}",)},
+            {
+                **measured,
+                "duplicates": (f"duplicates/{name}",),
+                "semantic": (f"semantic/{name}",) if recipe.semantic.enabled else (),
+            },
         ),
         Node(
             f"admit/{name}",

@@ -29,11 +29,11 @@ ADMITTED = pl.Schema({"gate": pl.String(), **CONVERSATIONS, **dict.fromkeys(LABE
 
 class DecideSettings(Settings):
     """``section`` is applied to the conversations that lack an answer, or to those that have one, without
-    what concerns the table ``without``, whose judge comes later."""
+    what concerns the tables ``without``, whose judges come later."""
 
     section: str
     of: Literal["instructions", "responses"]
-    without: str | None = None
+    without: tuple[str, ...] = ()
 
 
 class AdmitSettings(Settings):
