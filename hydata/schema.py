@@ -25,7 +25,9 @@ import polars as pl
 
 Kind = Literal["web", "qa", "code", "book", "dataset"]
 Role = Literal["system", "user", "assistant", "tool"]
-Step = Literal["dataset", "generate", "evolve", "self_instruct", "respond"]
+Step = Literal[
+    "dataset", "extract", "generate", "evolve", "generalise", "self_instruct", "respond", "follow_up"
+]
 
 CONTROL_TOKENS = ("<|startoftext|>", "<|extra_0|>", "<|extra_4|>", "<|extra_5|>", "<|eos|>")
 """The Hunyuan-Large trainer finds its loss mask by these; no exported text may hold one."""

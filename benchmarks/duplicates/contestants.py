@@ -20,9 +20,9 @@ ARROW = ("pyarrow", "numpy")
 
 CONTESTANTS = (
     Contestant("hydata", "drive_hydata.py", (), 10_000_000),
-    Contestant("datasketch", "drive_datasketch.py", ("datasketch==2.0.0", "xxhash", *ARROW), 100_000),
+    Contestant("datasketch", "drive_datasketch.py", ("datasketch==2.0.0", "xxhash", *ARROW), 1_000_000),
     Contestant("rensa", "drive_rensa.py", ("rensa==0.5.0", *ARROW), 1_000_000),
-    Contestant("gaoya", "drive_gaoya.py", ("gaoya==0.2.2", *ARROW), 100_000),
+    Contestant("gaoya", "drive_gaoya.py", ("gaoya==0.2.2", *ARROW), 1_000_000),
     Contestant(
         "text-dedup",
         "drive_text_dedup.py",

@@ -1,0 +1,293 @@
+"""Semantic duplicates: real encoders on real sentences, brute force as the oracle of pairs."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from typer.testing import CliRunner
+
+from hydata.cli import app
+from hydata.curation.semantic import embeddings, neighbours
+from hydata.curation.semantic.embeddings import EmbeddingsSettings, embedded, numbers
+from hydata.curation.semantic.encoders import of_length_1, static, whole
+from hydata.curation.semantic.judge import (
+    COLUMNS,
+    SemanticSettings,
+    judge_embedded,
+    stage,
+    stored,
+    with_thresholds,
+)
+from hydata.curation.semantic.neighbours import across, similar_pairs
+from hydata.errors import ConfigError, TerminalModelError, TransientModelError
+from hydata.models import StandinEndpoint, one_model, open_models
+from hydata.schema import Conversation, Message, conversations_frame
+
+SAME = ["Why is the sky blue?", "Why's the sky blue?", "写一首关于自然的短诗。", "写一首关于大自然的短诗。"]
+OTHER = ["Write a function that reverses a list.", "Name three rivers in Africa.", "解释万有引力。"]
+
+
+def judge(tmp_path: Path, texts: list[str | None], *options: str) -> pl.DataFrame:
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    arguments = ["judge", "semantic", str(path), "-o", str(out), *options]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    found = pl.read_parquet(out)
+    assert found["row"].to_list() == list(range(len(texts)))
+    return found
+
+
+def conversation(text: str, answer: str | None = None, index: int = 0) -> Conversation:
+    messages = [Message("user", text), *([Message("assistant", answer)] if answer else [])]
+    return Conversation(step="dataset", messages=tuple(messages), sample_index=index)
+
+
+def near(rng: np.random.Generator, base: np.ndarray, noise: float) -> np.ndarray:
+    return of_length_1((base + noise * rng.standard_normal(base.shape)).astype(np.float32))
+
+
+# --- alone ---------------------------------------------------------------------------------------------
+
+
+def test_the_same_in_other_words_is_found_and_the_rest_is_kept(tmp_path: Path) -> None:
+    found = judge(tmp_path, [*SAME, *OTHER, "", None, "why is  the SKY blue?"])
+    assert found["duplicate_of"].to_list() == [None, 0, 3, None, *[None] * 5, 0]
+    assert found["cluster_id"].to_list() == [0, 0, 3, 3, 4, 5, 6, 7, 8, 0]
+    assert found.filter(~pl.col("keep"))["similarity"].min() > 0.95
+
+
+def test_other_numbers_are_another_question(tmp_path: Path) -> None:
+    texts = ["What is 17 times 23 in decimal?", "What is 17 times 29 in decimal?", "What's 17 times 23 in decimal?"]
+    assert judge(tmp_path, texts)["duplicate_of"].to_list() == [None, None, 0]
+
+
+def test_translations_are_found_by_an_encoder_of_several_languages(tmp_path: Path) -> None:
+    texts = ["Find the longest river in Africa.", "描述模拟和数字信号处理之间的差异。", "Name three natural elements."]
+    texts += ["Describe the differences between analog and digital signal processing.", "寻找非洲最长的河流。"]
+    found = judge(tmp_path, texts, "--encoder", "bundled")
+    assert found["keep"].to_list() == [True, False, True, True, False]
+    assert found["duplicate_of"].to_list() == [None, 3, None, None, 0]
+    assert found["cross_lingual"].to_list() == [False, True, False, False, True]
+
+
+def test_an_endpoint_embeds_as_well(tmp_path: Path) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text(
+        '[endpoints.e]\nengine = "standin"\n[models.m]\nendpoint = "e"\n[roles.embedder]\nmodels = { m = 1 }\n'
+    )
+    options = ("--encoder", "endpoint", "--models", str(models), "--threshold", "0.9")
+    found = judge(tmp_path, ["one two three four", "four three two one", "five six", ""], *options)
+    assert found["duplicate_of"].to_list() == [None, 0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--encoder", "endpoint"), "--models"),
+        (("--encoder", "best"), "encoder = 'best'"),
+        (("--vectors", "nowhere", "--threshold", "0.9"), "model.safetensors"),
+        (("--vectors", "nowhere"), "threshold"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "x"}\n')
+    arguments = ["judge", "semantic", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "o.parquet"), *options]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert said in str(result.exception)
+
+
+def test_other_static_vectors_are_read(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({"red": 0, "blue": 1, "sky": 2, "[UNK]": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    table = np.array([[1, 0], [0, 1], [0, 2], [0, 0]], np.float16)
+    save_file({"embeddings": table}, tmp_path / "model.safetensors")
+    found = static(tmp_path).encode(["red", "blue sky", "red blue", "unknown", ""])
+    assert found.vectors == pytest.approx(np.array([[1, 0], [0, 1], [0.5**0.5] * 2, [0, 0], [0, 0]]), abs=1e-6)
+    assert found.averaged.tolist() == [1, 2, 2, 1, 0]
+    save_file({"embeddings": table[:2]}, tmp_path / "model.safetensors")
+    static.cache_clear()
+    with pytest.raises(ConfigError, match="belong together"):
+        static(tmp_path)
+
+
+def test_numbers() -> None:
+    texts = pl.Series(["1,234,567 and 12", "３.5 of 3.5", "none", "1,23 4"])
+    assert numbers(texts).to_list() == [["12", "1234567"], ["3.5"], [], ["1", "23", "4"]]
+
+
+# --- pairs ---------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(1)
+    base = of_length_1(rng.standard_normal((400, 16)).astype(np.float32))
+    vectors = np.concatenate([base, near(rng, base, 0.08)]).astype(np.float16)
+    least = rng.uniform(0.85, 0.97, len(vectors)).astype(np.float32)
+    found = similar_pairs(vectors, least)
+    cosines = vectors.astype(np.float32) @ vectors.astype(np.float32).T
+    expected = np.argwhere(np.triu(cosines >= np.maximum(least[:, None], least), 1))
+    assert sorted(zip(found.one, found.two, strict=True)) == sorted(map(tuple, expected))
+    assert found.similarity == pytest.approx(cosines[found.one, found.two])
+
+
+def test_few_pairs_are_missed_between_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    base = of_length_1(rng.standard_normal((3_000, 32)).astype(np.float32))
+    vectors = np.concatenate([base, near(rng, base, 0.04)]).astype(np.float16)
+    least = np.full(len(vectors), 0.9, np.float32)
+    exact = similar_pairs(vectors, least)
+    monkeypatch.setattr(neighbours, "EXACT", 500)
+    found = similar_pairs(vectors, least)
+    pairs, all_pairs = (set(zip(s.one.tolist(), s.two.tolist(), strict=True)) for s in (found, exact))
+    assert len(all_pairs) > 2_900
+    assert pairs <= all_pairs
+    assert len(pairs) >= 0.97 * len(all_pairs)
+
+
+def test_a_crowd_of_one_template_gives_no_square_of_pairs() -> None:
+    rng = np.random.default_rng(3)
+    base = of_length_1(rng.standard_normal((1, 16)).astype(np.float32))
+    vectors = near(rng, np.repeat(base, 6_000, axis=0), 0.01).astype(np.float16)
+    found = similar_pairs(vectors, np.full(len(vectors), 0.9, np.float32))
+    assert len(found.one) <= 3 * neighbours.MOST * len(vectors)
+    assert set(found.two.tolist()) == set(range(1, len(vectors)))  # everyone has someone before it
+
+
+def test_the_margin_tells_translations_from_what_is_near_everything() -> None:
+    rng = np.random.default_rng(4)
+    english = of_length_1(rng.standard_normal((50, 32)).astype(np.float32))
+    chinese = near(rng, english, 0.1)
+    hub = of_length_1(english.mean(axis=0, keepdims=True))
+    vectors = np.concatenate([english, chinese, hub]).astype(np.float16)
+    found = across(vectors, np.arange(50), np.arange(50, 101), 0.5, 1.2)
+    assert set(zip(found.one.tolist(), found.two.tolist(), strict=True)) == {(i, i + 50) for i in range(50)}
+    assert not len(across(vectors, np.arange(50), np.arange(0), 0.5, 1.2).one)
+
+
+# --- the judge -----------------------------------------------------------------------------------------
+
+
+def frame_of(texts: list[str]) -> tuple[pl.DataFrame, np.ndarray]:
+    ids = pl.Series([f"r{i:03}" for i in range(len(texts))])
+    found = static().encode(texts)
+    frame = embedded(ids, pl.Series(texts), "e", found).drop("vector")
+    return with_thresholds(frame, [], SemanticSettings()), found.vectors.astype(np.float16)
+
+
+def test_neither_order_nor_admissions_change_clusters_and_the_admitted_stay() -> None:
+    rng = np.random.default_rng(5)
+    verbs, things = ["List", "Name", "Give"], ["three colors", "3 colors", "two rivers", "some birds", "a bird"]
+    texts = sorted({f"{verb} {thing}{end}" for verb in verbs for thing in things for end in ("", ".", "!")})
+    records, vectors = frame_of(texts)
+    nobody = pl.repeat(False, len(texts), eager=True)
+    settings = SemanticSettings(threshold=0.9)
+    records = with_thresholds(records.drop("threshold"), [], settings)
+    first = judge_embedded(records, vectors, nobody, settings)
+    assert 0 < first["keep"].sum() < len(texts)
+    kept = set(first.filter("keep")["record_id"])
+    assert set(first["duplicate_of"].drop_nulls()) <= kept
+    order = rng.permutation(len(texts))
+    again = judge_embedded(records[order], vectors[order], nobody, settings)
+    assert again.equals(first)
+    admitted = records["record_id"].is_in(["r000", "r001", "r002"])
+    after = judge_embedded(records, vectors, admitted, settings)
+    assert after.filter(admitted)["keep"].all()
+    clusters = [f.group_by("cluster_id").agg("record_id")["record_id"].list.sort() for f in (first, after)]
+    assert sorted(map(tuple, clusters[0])) == sorted(map(tuple, clusters[1]))
+
+
+def test_a_label_may_ask_for_more(tmp_path: Path) -> None:
+    records, vectors = frame_of(["Why is the sky blue?", "Why's the sky blue?"])
+    labels = pl.DataFrame({"record_id": ["r000"], "dimension": ["domain"], "label": ["natural_science"]})
+    labels.write_parquet(tmp_path / "labels.parquet")
+    settings = SemanticSettings(thresholds={"domain.natural_science": 0.999})
+    strict = with_thresholds(records.drop("threshold"), [tmp_path / "labels.parquet"], settings)
+    assert strict["threshold"].to_list() == pytest.approx([0.999, 0.955])
+    nobody = pl.repeat(False, 2, eager=True)
+    assert judge_embedded(records, vectors, nobody, settings)["keep"].sum() == 1
+    assert judge_embedded(strict, vectors, nobody, settings)["keep"].sum() == 2
+    with pytest.raises(ValueError, match=r"dimension\.label"):
+        SemanticSettings(thresholds={"mathematics": 0.9})
+
+
+def test_a_stage_judges_what_decisions_and_duplicates_leave_once_each(tmp_path: Path) -> None:
+    texts = [*SAME[:2], *OTHER, ""]
+    rows = conversations_frame(
+        [*map(conversation, texts), conversation(SAME[1], "Scattering.", 1), conversation(SAME[1], "Rayleigh.", 2)]
+    )
+    output = asyncio.run(embeddings.run_local(rows, EmbeddingsSettings(), SimpleNamespace()))
+    assert output.rows["record_id"].to_list() == rows["record_id"].to_list()
+    assert output.rows["vector"].null_count() == 1
+    ids = rows["record_id"].to_list()
+    tables = {name: [tmp_path / f"{name}.parquet"] for name in ("embeddings", "decisions", "duplicates", "admitted")}
+    output.rows.write_parquet(tables["embeddings"][0])
+    status = ["kept", "kept", "kept", "dropped", "kept", "kept", "kept", "kept"]
+    pl.DataFrame({"record_id": ids, "status": status}).write_parquet(tables["decisions"][0])
+    keep = [True, True, False, True, True, True, True, True]
+    pl.DataFrame({"record_id": ids, "keep": keep}).write_parquet(tables["duplicates"][0])
+    pl.DataFrame({"record_id": ids[1:2]}).write_parquet(tables["admitted"][0])
+    made = stage("semantic_test").run(tables, SemanticSettings(), SimpleNamespace())
+    found = pl.concat(list(made))
+    assert found.schema == COLUMNS
+    judged = {row["record_id"]: row for row in found.iter_rows(named=True)}
+    assert set(judged) == {ids[i] for i in (0, 1, 4, 6, 7)}
+    assert [judged[ids[i]]["keep"] for i in (0, 1, 4, 6, 7)] == [False, True, True, True, True]
+    assert judged[ids[0]]["duplicate_of"] in {ids[i] for i in (1, 6, 7)}  # the text that was admitted
+
+
+def test_vectors_of_two_encoders_are_not_compared(tmp_path: Path) -> None:
+    paths = []
+    for encoder in ("one", "two"):
+        frame = embedded(pl.Series([encoder]), pl.Series(["text"]), encoder, whole(np.ones((1, 4), np.float32)))
+        paths.append(tmp_path / f"{encoder}.parquet")
+        frame.write_parquet(paths[-1])
+    assert stored(paths[:1], None)[0].height == 1
+    with pytest.raises(ConfigError, match="--rebuild embeddings"):
+        stored(paths, None)
+
+
+def test_a_text_that_the_endpoint_refuses_is_rejected_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"text number {i}" for i in range(70)] + ["bad", " "]
+    rows = conversations_frame(map(conversation, texts))
+
+    async def embed() -> tuple:
+        async with open_models(one_model(StandinEndpoint(engine="standin"), "m"), tmp_path / "j") as models:
+            real = models.embed
+
+            async def refusing(model, batch, purpose):
+                if "bad" in batch:
+                    raise TerminalModelError("refused", "no")
+                return await real(model, batch, purpose)
+
+            monkeypatch.setattr(models, "embed", refusing)
+            context = SimpleNamespace(models=models)
+            return await embeddings.run_remote(rows, EmbeddingsSettings(encoder="endpoint"), context)
+
+    output = asyncio.run(embed())
+    assert output.rejects.select("record_id", "reason").rows() == [(rows["record_id"][70], "refused")]
+    assert output.rows.height == 71
+    assert output.rows.filter(pl.col("vector").is_null())["record_id"].to_list() == [rows["record_id"][71]]
+
+
+def test_what_stays_unanswered_ends_the_shard(tmp_path: Path) -> None:
+    rows = conversations_frame(map(conversation, SAME))
+    endpoint = StandinEndpoint(engine="standin", fail_every=1, attempts=2)
+
+    async def embed() -> object:
+        async with open_models(one_model(endpoint, "m"), tmp_path / "j") as models:
+            return await embeddings.run_remote(
+                rows, EmbeddingsSettings(encoder="endpoint"), SimpleNamespace(models=models)
+            )
+
+    with pytest.raises(TransientModelError):
+        asyncio.run(embed())
