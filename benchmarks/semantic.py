@@ -172,7 +172,7 @@ def _faiss_ranges(vectors: Array) -> set[tuple[int, int]]:
     index.train(vectors[: cells * neighbours.POINTS_A_CELL])
     index.add(vectors)
     limits, _, found = index.range_search(vectors, LEAST)
-    return _pairs(np.repeat(np.arange(len(vectors)), np.diff(limits)), found)
+    return _pairs(np.repeat(np.arange(len(vectors)), np.diff(limits.astype(np.int64))), found)
 
 
 def _faiss_hnsw(vectors: Array) -> set[tuple[int, int]]:

@@ -2,7 +2,8 @@
 was nearly one.
 
 All of it is SQL over the views of a head; ids and values come in as parameters. A ``judge`` names one place
-where a recipe looks for duplicates, ``duplicates_evolve`` for example.
+where a recipe looks for duplicates, ``duplicates_evolve`` for example, or for those in meaning,
+``semantic_evolve``.
 """
 
 from __future__ import annotations
@@ -30,13 +31,18 @@ MOST_CHARACTERS = 1 << 16
 """Of a record's text, read to be compared with another's."""
 SCOPES: tuple[Scope, ...] = ("conversation", "instruction")
 
+_JUDGED = """(
+    SELECT judge, record_id, cluster_id, duplicate_of, similarity, keep, exact FROM duplicates
+    UNION ALL
+    SELECT judge, record_id, cluster_id, duplicate_of, similarity, keep, false FROM semantic
+)"""
 _NOT_SYSTEM = "coalesce(m.role, '') <> 'system'"
 _TEXTS = f"""
 WITH compared AS (
     SELECT d.*, array_to_string(
         [m.content FOR m IN c.messages IF {_NOT_SYSTEM}], chr(10)
     ) AS text, c.step, c.prompt_id, c.model
-    FROM duplicates d JOIN conversations c USING (record_id)
+    FROM {_JUDGED} d JOIN conversations c USING (record_id)
 )
 """
 
@@ -92,13 +98,13 @@ class Near:
 def summaries(con: duckdb.DuckDBPyConnection) -> list[Summary]:
     """One for each judge, by name."""
     rows = con.execute(
-        """
+        f"""
         SELECT judge, sum(n)::BIGINT, sum(dropped)::BIGINT, sum(exact)::BIGINT,
             count(*) FILTER (n > 1), max(n)
         FROM (
             SELECT judge, cluster_id, count(*) AS n, count(*) FILTER (NOT keep) AS dropped,
                 count(*) FILTER (exact) AS exact
-            FROM duplicates GROUP BY ALL
+            FROM {_JUDGED} GROUP BY ALL
         ) GROUP BY judge ORDER BY judge
         """
     ).fetchall()
@@ -108,9 +114,9 @@ def summaries(con: duckdb.DuckDBPyConnection) -> list[Summary]:
 def sizes(con: duckdb.DuckDBPyConnection, judge: str) -> list[tuple[int, int]]:
     """(n, clusters of n to 2n - 1 records) for n = 1, 2, 4 and so on."""
     return con.execute(
-        """
+        f"""
         SELECT (2 ** floor(log2(n)))::BIGINT AS least, count(*)
-        FROM (SELECT count(*) AS n FROM duplicates WHERE judge = ? GROUP BY cluster_id)
+        FROM (SELECT count(*) AS n FROM {_JUDGED} WHERE judge = ? GROUP BY cluster_id)
         GROUP BY ALL ORDER BY least
         """,
         [judge],
@@ -121,15 +127,15 @@ def by_prompt(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[Sha
     """Which prompt and model repeat themselves: by step, prompt and model, those that lost most first."""
     name = "concat_ws(' ', step, prompt_id, model)"
     return _shares(
-        con, f"SELECT {name} AS name, keep FROM duplicates JOIN conversations USING (record_id)", judge, most
+        con, f"SELECT {name} AS name, keep FROM {_JUDGED} JOIN conversations USING (record_id)", judge, most
     )
 
 
 def by_source(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[Share]:
     """By the file that records come from, those that lost most first."""
-    query = """
+    query = f"""
     SELECT coalesce(d.file, c.uri, c.step) AS name, keep
-    FROM duplicates JOIN conversations c USING (record_id)
+    FROM {_JUDGED} JOIN conversations c USING (record_id)
     LEFT JOIN documents d ON d.document_id = c.document_ids[1]
     """
     return _shares(con, query, judge, most)
@@ -149,8 +155,8 @@ def _shares(con: duckdb.DuckDBPyConnection, query: str, judge: str, most: int) -
 def largest(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
     """The ids of the largest clusters of more than one record."""
     rows = con.execute(
-        """
-        SELECT cluster_id FROM duplicates WHERE judge = ? GROUP BY cluster_id HAVING count(*) > 1
+        f"""
+        SELECT cluster_id FROM {_JUDGED} WHERE judge = ? GROUP BY cluster_id HAVING count(*) > 1
         ORDER BY count(*) DESC, cluster_id LIMIT ?
         """,
         [judge, most],
@@ -161,8 +167,8 @@ def largest(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
 def least_similar(con: duckdb.DuckDBPyConnection, judge: str, most: int) -> list[str]:
     """The ids of dropped records that were nearest to being kept, one of a cluster."""
     rows = con.execute(
-        """
-        SELECT arg_min(record_id, similarity) AS record_id FROM duplicates
+        f"""
+        SELECT arg_min(record_id, similarity) AS record_id FROM {_JUDGED}
         WHERE judge = ? AND NOT keep AND similarity < 1 GROUP BY cluster_id
         ORDER BY min(similarity), record_id LIMIT ?
         """,
@@ -185,11 +191,11 @@ def members(
         raise WarehouseError("name a cluster or a record; `hydata dupes report` lists the largest clusters")
     id = id.lower()
     found = con.execute(
-        """
-        SELECT DISTINCT judge, cluster_id FROM duplicates
+        f"""
+        SELECT DISTINCT judge, cluster_id FROM {_JUDGED} AS found
         WHERE (starts_with(cluster_id, $id) OR starts_with(record_id, $id))
             AND judge = coalesce($judge, judge)
-        ORDER BY (SELECT count(*) FROM duplicates d WHERE d.judge = duplicates.judge AND NOT keep) DESC, judge
+        ORDER BY (SELECT count(*) FROM {_JUDGED} d WHERE d.judge = found.judge AND NOT keep) DESC, judge
         """,
         {"id": id, "judge": judge},
     ).fetchall()
@@ -210,13 +216,18 @@ def members(
             concat_ws(' ', step, prompt_id, model), left(text, ?)
         FROM compared WHERE judge = ? AND cluster_id = ?
         ORDER BY starts_with(record_id, ?) OR record_id IN (
-                SELECT duplicate_of FROM duplicates WHERE judge = ? AND starts_with(record_id, ?)
+                SELECT duplicate_of FROM {_JUDGED} WHERE judge = ? AND starts_with(record_id, ?)
             ) DESC, keep DESC, duplicate_of, similarity DESC, record_id
         LIMIT ?
         """,
         [TEXT_CHARACTERS, name, cluster, id, name, id, most],
     ).fetchall()
     return name, [Member(*row) for row in rows]
+
+
+def has_signatures(judge: str) -> bool:
+    """Whether a judge compares signatures, by which what is near a threshold can be found."""
+    return judge.startswith("duplicates")
 
 
 def signed_for(head: Head, judge: str) -> tuple[Scope, list[str]]:

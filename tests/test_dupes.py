@@ -37,7 +37,8 @@ IDS = [record.record_id for record in RECORDS]
 
 @pytest.fixture
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Records 0, 1 and 2 are a cluster, of which 0 is kept; 3 and 4 stand alone in ``a``, in ``b`` all do."""
+    """Records 0, 1 and 2 are a cluster, of which 0 is kept; 3 and 4 stand alone in ``a``, in ``b``
+    all do; ``s`` says that 4 means what 3 does."""
     rows = [
         ("a", IDS[0], IDS[0], None, None, True, False),
         ("a", IDS[1], IDS[0], IDS[0], 0.9, False, False),
@@ -45,13 +46,19 @@ def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ("a", IDS[3], IDS[3], None, None, True, False),
         ("a", IDS[4], IDS[4], None, None, True, False),
         *(("b", id, id, None, None, True, False) for id in IDS),
+        ("s", IDS[3], IDS[3], None, None, True, None),
+        ("s", IDS[4], IDS[3], IDS[3], 0.97, False, None),
     ]
     names = ["judge", "record_id", "cluster_id", "duplicate_of", "similarity", "keep", "exact"]
     judged = pl.DataFrame(rows, schema=names, orient="row").with_columns(
         version=pl.lit("1"), repeat=pl.lit(0)
     )
+    judged = judged.cast({name: COLUMNS[name] for name in judged.columns})
     tables = {
-        "duplicates": judged.cast({name: COLUMNS[name] for name in judged.columns}),
+        "duplicates": judged.filter(pl.col("judge") != "s").cast(
+            {name: COLUMNS[name] for name in judged.columns}
+        ),
+        "semantic": judged.filter(judge="s").drop("exact"),
         "conversations": conversations_frame(RECORDS),
         "documents": documents_frame(SEEDS),
     }
@@ -64,7 +71,10 @@ def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def test_summaries_and_sizes(con: duckdb.DuckDBPyConnection) -> None:
-    assert dupes.summaries(con) == [Summary("a", 5, 2, 1, 1, 3), Summary("b", 5, 0, 0, 0, 1)]
+    assert dupes.summaries(con) == [
+        *(Summary("a", 5, 2, 1, 1, 3), Summary("b", 5, 0, 0, 0, 1)),
+        Summary("s", 2, 1, 0, 1, 2),
+    ]
     assert dupes.sizes(con, "a") == [(1, 2), (2, 1)]
     assert dupes.largest(con, "a", 5) == [IDS[0]]
     assert dupes.largest(con, "b", 5) == []
@@ -76,6 +86,7 @@ def test_where_duplicates_come_from(con: duckdb.DuckDBPyConnection) -> None:
     assert dupes.by_source(con, "a", 5) == [Share("one.html", 3, 1), Share("two.html", 2, 1)]
     assert dupes.by_source(con, "a", 1) == [Share("one.html", 3, 1)]
     assert dupes.by_prompt(con, "b", 5) == []
+    assert dupes.by_prompt(con, "s", 5) == [Share("generate generate/tell m", 2, 1)]
 
 
 def test_a_cluster_is_found_by_any_of_its_records(con: duckdb.DuckDBPyConnection) -> None:
@@ -99,7 +110,10 @@ def test_a_cluster_is_found_by_any_of_its_records(con: duckdb.DuckDBPyConnection
 def test_the_beginning_of_several_ids_is_not_enough(con: duckdb.DuckDBPyConnection) -> None:
     ids = [hash128(i) for i in range(17)]  # of 16 first digits one must come twice
     con.register("alone", pl.DataFrame({"record_id": ids, "cluster_id": ids}))
-    con.execute("CREATE OR REPLACE VIEW duplicates AS SELECT 'c' AS judge, true AS keep, * FROM alone")
+    nothing = "NULL AS duplicate_of, NULL AS similarity, false AS exact"
+    con.execute(
+        f"CREATE OR REPLACE VIEW duplicates AS SELECT 'c' AS judge, true AS keep, {nothing}, * FROM alone"
+    )
     digit = next(id[0] for i, id in enumerate(ids) if id[0] in {other[0] for other in ids[:i]})
     with pytest.raises(WarehouseError, match=rf"{digit}: \d+ clusters of c hold it; give more of the id"):
         dupes.members(con, digit, None, 9)

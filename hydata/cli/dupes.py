@@ -138,7 +138,8 @@ def near(
     """
     head = latest_head(warehouse, recipe)
     with connect(warehouse, head, table_schemas()) as con:
-        chosen = _chosen(_summaries(con, warehouse), judge)
+        fuzzy = [summary for summary in _summaries(con, warehouse) if dupes.has_signatures(summary.judge)]
+        chosen = _chosen(fuzzy, judge)
         dupes.find_near(con, warehouse, head, chosen, threshold, within)
         scope, _ = dupes.signed_for(head, chosen)
         for keep, title in (

@@ -91,9 +91,8 @@ def test_translations_are_found_by_an_encoder_of_several_languages(tmp_path: Pat
 
 def test_an_endpoint_embeds_as_well(tmp_path: Path) -> None:
     models = tmp_path / "models.toml"
-    models.write_text(
-        '[endpoints.e]\nengine = "standin"\n[models.m]\nendpoint = "e"\n[roles.embedder]\nmodels = { m = 1 }\n'
-    )
+    endpoint = '[endpoints.e]\nengine = "standin"\n[models.m]\nendpoint = "e"\n'
+    models.write_text(f"{endpoint}[roles.embedder]\nmodels = {{ m = 1 }}\n")
     options = ("--encoder", "endpoint", "--models", str(models), "--threshold", "0.9")
     found = judge(tmp_path, ["one two three four", "four three two one", "five six", ""], *options)
     assert found["duplicate_of"].to_list() == [None, 0, None, None]
