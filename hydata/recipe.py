@@ -100,7 +100,11 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
                 f"{seed}: no such file or folder; check [ingest] of {path} and the command line"
             )
     paths = recipe.ingest.model_copy(update={"paths": (*recipe.ingest.paths, *seeds)})
-    return recipe.model_copy(update={"file": path, "ingest": paths})
+    recipe = recipe.model_copy(update={"file": path, "ingest": paths})
+    if recipe.semantic.vectors is None:
+        return recipe
+    vectors = recipe.beside(recipe.semantic.vectors)
+    return recipe.model_copy(update={"semantic": recipe.semantic.model_copy(update={"vectors": vectors})})
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,10 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     )
 
 
+def _if(wanted: bool, node: Node) -> tuple[Node, ...]:
+    return (node,) if wanted else ()
+
+
 def _measures(
     recipe: Recipe, what: str, of: tuple[str, ...], scopes: tuple[Scope, ...] = ("instruction",)
 ) -> tuple[Node, ...]:
@@ -194,17 +202,14 @@ def _measures(
             )
             for scope in dict.fromkeys(scopes)
         ),
-        *(
-            (
-                Node(
-                    f"embeddings/{what}",
-                    embeddings.stage(recipe.semantic),
-                    recipe.semantic.embeddings,
-                    {"conversations": of},
-                ),
-            )
-            if recipe.semantic.enabled
-            else ()
+        *_if(
+            recipe.semantic.enabled,
+            Node(
+                f"embeddings/{what}",
+                embeddings.stage(recipe.semantic.embeddings),
+                recipe.semantic.embeddings,
+                {"conversations": of},
+            ),
         ),
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
@@ -252,23 +257,20 @@ def _gate(
             },
             {"admitted": (f"admit/{name}",)},
         ),
-        *(
-            (
-                Node(
-                    f"semantic/{name}",
-                    semantic.stage(f"semantic_{name}"),
-                    recipe.semantic,
-                    {
-                        "embeddings": tuple(f"embeddings/{part}" for part in parts),
-                        "decisions": (f"screen/{name}",),
-                        "duplicates": (f"duplicates/{name}",),
-                        "labels": measured["labels"] if recipe.semantic.thresholds else (),
-                    },
-                    {"admitted": (f"admit/{name}",)},
-                ),
-            )
-            if recipe.semantic.enabled
-            else ()
+        *_if(
+            recipe.semantic.enabled,
+            Node(
+                f"semantic/{name}",
+                semantic.stage(f"semantic_{name}"),
+                recipe.semantic,
+                {
+                    "embeddings": tuple(f"embeddings/{part}" for part in parts),
+                    "decisions": (f"screen/{name}",),
+                    "duplicates": (f"duplicates/{name}",),
+                    "labels": measured["labels"] if recipe.semantic.thresholds else (),
+                },
+                {"admitted": (f"admit/{name}",)},
+            ),
         ),
         Node(
             f"decide/{name}",
@@ -318,7 +320,8 @@ def load_context(recipe: Recipe, models: Models) -> Context:
     policy = load_policy(policy_file, GATES)
     schemas = table_schemas()
     check_measures(policy, policy_file, schemas, [d.id for d in taxonomy.dimensions])
-    return Context(
+    recipe.semantic.check_labels(recipe.file, labels)
+    context = Context(
         seed=recipe.seed,
         prompts=load_prompts(recipe.beside(recipe.prompts)),
         taxonomy=taxonomy,
@@ -327,3 +330,8 @@ def load_context(recipe: Recipe, models: Models) -> Context:
         artefacts={},
         schemas=schemas,
     )
+    if recipe.semantic.enabled:
+        embeddings.identity(
+            recipe.semantic.embeddings, context
+        )  # what is not installed is said before any work
+    return context

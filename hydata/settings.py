@@ -51,7 +51,9 @@ def explain(error: ValidationError) -> str:
         elif problem["type"] == "missing":
             lines.append(f"missing key {key!r}; add it")
         else:
-            lines.append(f"{key}{_shown(key, problem.get('input'))}: {problem['msg']}")
+            lines.append(
+                f"{key}{_shown(key, problem.get('input'))}: {problem['msg'].removeprefix('Value error, ')}"
+            )
     return "; ".join(lines)
 
 

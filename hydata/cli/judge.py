@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +17,6 @@ from hydata.cli.console import err, out
 from hydata.curation import files
 from hydata.curation.dedup.alone import judge_pieces
 from hydata.curation.semantic import alone
-from hydata.curation.semantic.alone import endpoint_encoder
-from hydata.curation.semantic.embeddings import local_encoder
 from hydata.curation.semantic.judge import SemanticSettings
 from hydata.errors import ConfigError
 from hydata.models import load_models
@@ -32,6 +30,14 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The Parquet file t
 Column = Annotated[
     str | None, typer.Option(help="The column to compare. Default: the first of text, instruction, messages.")
 ]
+
+
+class Encoder(StrEnum):
+    """What makes vectors of texts."""
+
+    static = "static"
+    bundled = "bundled"
+    endpoint = "endpoint"
 
 
 @app.callback()
@@ -67,13 +73,17 @@ def semantic(
     output: Output,
     column: Column = None,
     encoder: Annotated[
-        str, typer.Option(help="static (fast), bundled (slow, several languages) or endpoint.")
-    ] = "static",
+        Encoder,
+        typer.Option(help="static: fast; bundled: slow, of several languages; endpoint: with --models."),
+    ] = Encoder.static,
     threshold: Annotated[
         float | None, typer.Option(min=0.3, max=1.0, help="The least cosine of duplicates of one language.")
     ] = None,
     margin: Annotated[
         float | None, typer.Option(min=1.0, max=2.0, help="The least margin of duplicates in en and zh.")
+    ] = None,
+    across: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="The least cosine of duplicates in en and zh.")
     ] = None,
     vectors: Annotated[
         Path | None, typer.Option(help="A folder of static vectors, as model2vec writes it.")
@@ -85,28 +95,28 @@ def semantic(
     """Find instructions that say the same in other words, or in the other language.
 
     One row is written for each row of the inputs, in order: `row`, `cluster_id`, `keep`, `duplicate_of`,
-    `similarity`, `cross_lingual`. Rows of one text stay or fall together. What is not given is what was
-    measured for the encoder; for an endpoint or vectors of your own there must be a threshold.
+    `similarity`, `cross_lingual`. Rows of one text stay or fall together; texts of more than 2,000
+    characters (bundled: 500) are kept. What is not given is what was measured for the encoder; for an
+    endpoint or vectors of your own there must be a threshold. Replies of an endpoint stand in
+    OUT.journal.sqlite until all is done.
     """
     check_output(inputs, output)
-    if (encoder == "endpoint") != (models is not None):
+    if (encoder is Encoder.endpoint) != (models is not None):
         raise ConfigError("--encoder endpoint and --models FILE belong together")
+    given = {"threshold": threshold, "margin": margin, "across": across}
     try:
-        settings = SemanticSettings.model_validate(
-            {"encoder": encoder, "vectors": vectors, "threshold": threshold, "margin": margin}
-        )
+        settings = SemanticSettings.model_validate({"encoder": encoder.value, "vectors": vectors, **given})
     except ValidationError as error:
         raise ConfigError(f"judge semantic: {explain(error)}") from error
     started = time.monotonic()
-    with ExitStack() as stack:
-        if models is None:
-            used = local_encoder(settings)
-        else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent))
-            used = stack.enter_context(endpoint_encoder(load_models(models), Path(folder)))
-        found = alone.judge_pieces(files.pieces(inputs, column), used, settings)
+    journal = output.with_name(f"{output.name}.journal.sqlite")
+    by = alone.remote(settings, load_models(models), journal) if models else alone.local(settings)
+    with by as embed:
+        found, without = alone.judge_pieces(files.pieces(inputs, column), embed, settings)
     write_frame(output, found)
-    _tell(found, output, started)
+    for file in journal.parent.glob(f"{journal.name}*"):  # what was paid for is needed no more
+        file.unlink()
+    _tell(found, output, started, without)
 
 
 def check_output(inputs: list[Path], output: Path) -> None:
@@ -127,10 +137,11 @@ def check_output(inputs: list[Path], output: Path) -> None:
         raise ConfigError(f"-o {output}: its folder cannot be written ({error}); give another") from error
 
 
-def _tell(found: pl.DataFrame, output: Path, started: float) -> None:
+def _tell(found: pl.DataFrame, output: Path, started: float, without: int = 0) -> None:
     kept, seconds = int(found["keep"].sum()), time.monotonic() - started
     err.print(
         f"{found.height:,} rows, {found['cluster_id'].n_unique():,} clusters, {kept:,} kept, "
         f"{found.height - kept:,} duplicates, in {seconds:.1f} s"
+        + (f"; {without:,} without a text to compare" if without else "")
     )
     out.print(escape(str(output)))

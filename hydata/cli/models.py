@@ -242,6 +242,9 @@ async def _check_model(models: Models, name: str, served: str, context: int, end
     )
     line = Checked(name, endpoint.engine, served, context)
     try:
+        if _embeds(models.config, name, served):
+            (vector,) = await models.embed(model, [ASKED], "check")
+            return replace(line, advice=f"embeddings of {len(vector):,} numbers")
         reply = await models.complete(model, _call(ASKED, ROOM))
         schema, why = await _holds_to_schema(models, model)
         before = models.stats.sent
@@ -256,6 +259,13 @@ async def _check_model(models: Models, name: str, served: str, context: int, end
         if told != can
     ]
     return replace(line, schema=schema, several=several, speed=speed, advice="; ".join([*notes, *why]))
+
+
+def _embeds(config: ModelsConfig, name: str, served: str) -> bool:
+    """Whether the model that plays the embedder is this one."""
+    role = config.roles.get("embedder")
+    entry = config.models[role.alone] if role is not None and role.alone else None
+    return entry is not None and name in entry.endpoint and entry.model in (None, served)
 
 
 async def _holds_to_schema(models: Models, model: Model) -> tuple[bool, list[str]]:

@@ -257,18 +257,29 @@ class Models:
             counters.repairs += 1
             form = prepare(model, sampling, schema)
 
-    async def embed(self, model: Model, texts: Sequence[str], purpose: str) -> npt.NDArray[np.float32]:
-        """The embeddings of texts, of shape (texts, dimensions), as the server gives them: one request, one
-        row of the journal. They are never left to an offline batch.
+    async def embed(self, model: Model, texts: Sequence[str], purpose: str) -> list[npt.NDArray[np.float32]]:
+        """The embeddings of texts, as the server gives them. The journal keeps each by itself; those that it
+        has not are one request. They are never left to an offline batch.
 
         Raises:
             As ``complete``.
         """
-        form = vectors.prepare(model)
-        messages = vectors.written(texts)
-        counters = self.ledger.of(purpose, model.identity)
-        request = Request(model, form, messages, request_hashes(form, messages, [0]), purpose, counters)
-        return vectors.decode(check(await self._one(request)).text, len(texts))
+        form, counters = vectors.prepare(model), self.ledger.of(purpose, model.identity)
+        keys = [request_hashes(form, vectors.written([text]), [0])[0] for text in texts]
+        wanted = dict(zip(keys, texts, strict=True))
+        counters.calls += len(wanted)
+        try:
+            stored = await self.journal.find_many(list(wanted))
+            for _, prompt_tokens, completion_tokens, seconds in stored.values():
+                counters.found(prompt_tokens, completion_tokens, seconds)
+            found = {key: decode_reply(model, form.sampling, key, row).text for key, row in stored.items()}
+            if missing := [key for key in wanted if key not in found]:
+                messages = vectors.written([wanted[key] for key in missing])
+                asked = Request(model, form, messages, dict(enumerate(missing)), purpose, counters)
+                found |= {reply.request_hash: reply.text for reply in (await self._fetch(asked)).values()}
+        finally:
+            counters.ended += len(wanted)
+        return [vectors.decode(found[key]) for key in keys]
 
     async def transport(self, name: str) -> Transport:
         """The endpoint ``name``, started by the first call that needs it.

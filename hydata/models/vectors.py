@@ -1,8 +1,8 @@
 """Embeddings on the wire: ``POST /embeddings``, texts in, one vector each out.
 
-A request is a batch of texts and has one reply, which the journal keeps as base64 of its numbers
-(Float32, little-endian, the vectors end to end), as OpenAI, vLLM and llama.cpp send them when they are asked
-for ``encoding_format: base64``; lists of numbers from servers that do not know it are taken as well.
+A request is a batch of texts and has a reply for each, which the journal keeps as base64 of its numbers
+(Float32, little-endian), as OpenAI, vLLM and llama.cpp send them when they are asked for ``encoding_format:
+base64``; lists of numbers from servers that do not know it are taken as well.
 """
 
 from __future__ import annotations
@@ -59,40 +59,39 @@ def written(texts: Sequence[str]) -> bytes:
 
 
 def read_embeddings(request: Request, data: bytes, seconds: float) -> list[Reply]:
-    """The server's body of a 200 as the one reply to ``request``, as ``protocol.read_replies``.
+    """The server's body of a 200 as a reply to each text of ``request``, as ``protocol.read_replies``.
 
     Raises:
         TransientModelError: these are not embeddings, one for each text.
     """
-    count = len(orjson.loads(request.messages))
     try:
         body = loads(data)
         rows = sorted(body["data"], key=lambda row: row.get("index") or 0)
         vectors = [_vector(row["embedding"]) for row in rows]
         tokens = int((body.get("usage") or {}).get("prompt_tokens") or 0)
-        if len(vectors) != count or len({len(vector) for vector in vectors}) != 1:
-            raise ValueError(f"{len(vectors)} vectors for {count} texts")
-        whole = np.stack(vectors)
-        if not whole.size or not np.isfinite(whole).all() or not 0 <= tokens < MANY:
+        if len(vectors) != len(request.keys):
+            raise ValueError(f"{len(vectors)} vectors for {len(request.keys)} texts")
+        if not all(vector.size and np.isfinite(vector).all() for vector in vectors) or not 0 <= tokens < MANY:
             raise ValueError("a number that is none")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise TransientModelError(
             f"{request.model.name}: not embeddings ({error}): {excerpt(data)}"
         ) from error
-    ((_, key),) = request.keys.items()
+    tokens = tokens or len(request.messages) // BYTES_A_TOKEN
     return [
         Reply(
-            text=base64.b64encode(whole.tobytes()).decode(),
+            text=base64.b64encode(vector.tobytes()).decode(),
             reasoning=None,
             finish_reason="stop",
             model=request.model.identity,
             request_hash=key,
             sampling=request.form.sampling,
-            prompt_tokens=tokens or len(request.messages) // BYTES_A_TOKEN,
+            prompt_tokens=0 if place else tokens,
             completion_tokens=0,
             seconds=seconds,
             cached=False,
         )
+        for place, (key, vector) in enumerate(zip(request.keys.values(), vectors, strict=True))
     ]
 
 
@@ -105,6 +104,6 @@ def _vector(embedding: object) -> npt.NDArray[np.float32]:
     return vector
 
 
-def decode(text: str, count: int) -> npt.NDArray[np.float32]:
-    """The vectors, of shape (count, dimensions), of a reply's text."""
-    return np.frombuffer(base64.b64decode(text), _NUMBER).reshape(count, -1)
+def decode(text: str) -> npt.NDArray[np.float32]:
+    """The vector of a reply's text."""
+    return np.frombuffer(base64.b64decode(text), _NUMBER)

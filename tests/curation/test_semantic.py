@@ -50,6 +50,10 @@ def conversation(text: str, answer: str | None = None, index: int = 0) -> Conver
     return Conversation(step="dataset", messages=tuple(messages), sample_index=index)
 
 
+def nothing(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    return np.zeros(len(one), np.bool_)
+
+
 def near(rng: np.random.Generator, base: np.ndarray, noise: float) -> np.ndarray:
     return of_length_1((base + noise * rng.standard_normal(base.shape)).astype(np.float32))
 
@@ -102,7 +106,6 @@ def test_an_endpoint_embeds_as_well(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--encoder", "endpoint"), "--models"),
-        (("--encoder", "best"), "encoder = 'best'"),
         (("--vectors", "nowhere", "--threshold", "0.9"), "model.safetensors"),
         (("--vectors", "nowhere"), "threshold"),
     ],
@@ -135,6 +138,8 @@ def test_other_static_vectors_are_read(tmp_path: Path) -> None:
 def test_numbers() -> None:
     texts = pl.Series(["1,234,567 and 12", "３.5 of 3.5", "none", "1,23 4"])
     assert numbers(texts).to_list() == [["12", "1234567"], ["3.5"], [], ["1", "23", "4"]]
+    texts = pl.Series(["1,234,567,890 or 1234567890", "10² and 10", "10³ and ٣"])
+    assert numbers(texts).to_list() == [["1234567890"], ["10", "^2"], ["10", "^3"]]
 
 
 # --- pairs ---------------------------------------------------------------------------------------------
@@ -145,7 +150,7 @@ def test_pairs_are_those_of_brute_force() -> None:
     base = of_length_1(rng.standard_normal((400, 16)).astype(np.float32))
     vectors = np.concatenate([base, near(rng, base, 0.08)]).astype(np.float16)
     least = rng.uniform(0.85, 0.97, len(vectors)).astype(np.float32)
-    found = similar_pairs(vectors, least)
+    found = similar_pairs(vectors, least, nothing)
     cosines = vectors.astype(np.float32) @ vectors.astype(np.float32).T
     expected = np.argwhere(np.triu(cosines >= np.maximum(least[:, None], least), 1))
     assert sorted(zip(found.one, found.two, strict=True)) == sorted(map(tuple, expected))
@@ -157,9 +162,9 @@ def test_few_pairs_are_missed_between_cells(monkeypatch: pytest.MonkeyPatch) -> 
     base = of_length_1(rng.standard_normal((3_000, 32)).astype(np.float32))
     vectors = np.concatenate([base, near(rng, base, 0.04)]).astype(np.float16)
     least = np.full(len(vectors), 0.9, np.float32)
-    exact = similar_pairs(vectors, least)
+    exact = similar_pairs(vectors, least, nothing)
     monkeypatch.setattr(neighbours, "EXACT", 500)
-    found = similar_pairs(vectors, least)
+    found = similar_pairs(vectors, least, nothing)
     pairs, all_pairs = (set(zip(s.one.tolist(), s.two.tolist(), strict=True)) for s in (found, exact))
     assert len(all_pairs) > 2_900
     assert pairs <= all_pairs
@@ -170,15 +175,15 @@ def test_a_crowd_of_one_template_gives_no_square_of_pairs() -> None:
     rng = np.random.default_rng(3)
     base = of_length_1(rng.standard_normal((1, 16)).astype(np.float32))
     vectors = near(rng, np.repeat(base, 6_000, axis=0), 0.01).astype(np.float16)
-    found = similar_pairs(vectors, np.full(len(vectors), 0.9, np.float32))
+    found = similar_pairs(vectors, np.full(len(vectors), 0.9, np.float32), nothing)
     assert len(found.one) <= 3 * neighbours.MOST * len(vectors)
     assert set(found.two.tolist()) == set(range(1, len(vectors)))  # everyone has someone before it
 
 
 def test_the_margin_tells_translations_from_what_is_near_everything() -> None:
     rng = np.random.default_rng(4)
-    english = of_length_1(rng.standard_normal((50, 32)).astype(np.float32))
-    chinese = near(rng, english, 0.1)
+    english = of_length_1(rng.standard_normal((50, 128)).astype(np.float32))
+    chinese = near(rng, english, 0.05)
     hub = of_length_1(english.mean(axis=0, keepdims=True))
     vectors = np.concatenate([english, chinese, hub]).astype(np.float16)
     found = across(vectors, np.arange(50), np.arange(50, 101), 0.5, 1.2)
@@ -231,8 +236,6 @@ def test_a_label_may_ask_for_more(tmp_path: Path) -> None:
     nobody = pl.repeat(False, 2, eager=True)
     assert judge_embedded(records, vectors, nobody, settings)["keep"].sum() == 1
     assert judge_embedded(strict, vectors, nobody, settings)["keep"].sum() == 2
-    with pytest.raises(ValueError, match=r"dimension\.label"):
-        SemanticSettings(thresholds={"mathematics": 0.9})
 
 
 def test_a_stage_judges_what_decisions_and_duplicates_leave_once_each(tmp_path: Path) -> None:
@@ -274,9 +277,10 @@ def test_vectors_of_two_encoders_are_not_compared(tmp_path: Path) -> None:
         )
         paths.append(tmp_path / f"{encoder}.parquet")
         frame.write_parquet(paths[-1])
-    assert stored(paths[:1], None)[0].height == 1
+    assert stored([paths[0], paths[0]], None, "one")[0].height == 1
+    assert stored([], None, "one")[0].is_empty()
     with pytest.raises(ConfigError, match="--rebuild embeddings"):
-        stored(paths, None)
+        stored(paths, None, "one")
 
 
 def test_a_text_that_the_endpoint_refuses_is_rejected_alone(
@@ -316,3 +320,112 @@ def test_what_stays_unanswered_ends_the_shard(tmp_path: Path) -> None:
 
     with pytest.raises(TransientModelError):
         asyncio.run(embed())
+
+
+# --- what a review found -------------------------------------------------------------------------------
+
+
+def test_what_was_not_embedded_is_not_judged(tmp_path: Path) -> None:
+    opening = "Please note what follows, and answer every question with care. " * 40
+    texts = [f"{opening} {' '.join(f'w{i}{j}' for j in range(300))}" for i in range(4)]
+    assert judge(tmp_path, texts)["keep"].all()
+
+
+def test_numbers_do_not_crowd_true_duplicates_out(tmp_path: Path) -> None:
+    plain = [f"Solve the equation with x equal to {i} and explain it." for i in range(300)]
+    commas = [f"Solve the equation, with x equal to {i}, and explain it." for i in range(300)]
+    found = judge(tmp_path, [*plain, *commas], "--threshold", "0.8")
+    assert found["keep"].sum() == 300
+    assert found.filter(~pl.col("keep"))["duplicate_of"].to_list() == list(range(300, 600))
+
+
+def test_a_lower_threshold_keeps_no_more_of_a_crowd() -> None:
+    rng = np.random.default_rng(6)
+    base = of_length_1(rng.standard_normal((1, 24)).astype(np.float32))
+    vectors = near(rng, np.repeat(base, 3_000, axis=0), 0.12).astype(np.float16)
+    texts = [f"text {'x' * i}" for i in range(len(vectors))]
+    frame = embedded(pl.Series(texts), pl.Series(texts), "e", whole(vectors.astype(np.float32))).drop(
+        "vector"
+    )
+    kept = []
+    for threshold in (0.4, 0.5, 0.6, 0.7):
+        settings = SemanticSettings(threshold=threshold)
+        found = judge_embedded(
+            with_thresholds(frame, [], settings), vectors, pl.repeat(False, len(texts), eager=True), settings
+        )
+        kept.append(int(found["keep"].sum()))
+        ids = found.filter("keep")["record_id"]
+        places = np.flatnonzero(frame["record_id"].is_in(ids.implode()).to_numpy())
+        cosines = vectors[places].astype(np.float32) @ vectors[places].astype(np.float32).T
+        assert not np.triu(cosines >= threshold, 1).any()
+    assert kept == sorted(kept)
+
+
+def test_translations_are_found_beside_paraphrases_and_alone(tmp_path: Path) -> None:
+    alone = ["Find the longest river in Africa.", "寻找非洲最长的河流。"]
+    found = judge(tmp_path, alone, "--encoder", "bundled")
+    assert found["keep"].to_list() == [True, False]
+    several = [
+        *alone,
+        "Find out the longest river in Africa.",
+        "请寻找非洲最长的河流。",
+        "寻找非洲的最长河流。",
+    ]
+    assert judge(tmp_path, several, "--encoder", "bundled", "--threshold", "0.9")["keep"].sum() == 1
+
+
+def test_files_without_text_may_stand_before_others(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "one two"}\n{"text": "two one"}\n')
+    models = tmp_path / "models.toml"
+    endpoint = '[endpoints.e]\nengine = "standin"\n[models.m]\nendpoint = "e"\n'
+    models.write_text(f"{endpoint}[roles.embedder]\nmodels = {{ m = 1 }}\n")
+    inputs = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]
+    options = ["--encoder", "endpoint", "--models", str(models), "--threshold", "0.9"]
+    result = CliRunner().invoke(
+        app, ["judge", "semantic", *inputs, "-o", str(tmp_path / "o.parquet"), *options]
+    )
+    assert result.exit_code == 0
+    assert pl.read_parquet(tmp_path / "o.parquet")["keep"].to_list() == [True, True, False]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.jsonl",
+        "b.jsonl",
+        "models.toml",
+        "o.parquet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ({"mapping": np.array([0, 9])}, "mapping"),
+        ({"weights": np.ones(3, np.float32)}, "weights"),
+        ({"more": np.ones((2, 2), np.float32)}, "2 tables"),
+    ],
+)
+def test_broken_vectors_are_refused(tmp_path: Path, beside: dict, said: str) -> None:
+    Tokenizer(WordLevel({"red": 0, "[UNK]": 1}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
+    save_file({"embeddings": np.ones((2, 4), np.float32), **beside}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match=said):
+        static(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"encoder": "bundled", "vectors": "somewhere"},
+        {"encoder": "static", "margin": 1.1},
+        {"languages": ["english"]},
+        {"languages": ["en", "en"]},
+        {"encoder": "endpoint"},
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings: dict) -> None:
+    with pytest.raises(ValueError, match=r"vectors|margin|languages|threshold"):
+        SemanticSettings.model_validate(settings)
+
+
+def test_a_label_that_does_not_exist_is_refused() -> None:
+    settings = SemanticSettings(thresholds={"domain.mathmatics": 0.9})
+    with pytest.raises(ConfigError, match=r"domain\.mathematics"):
+        settings.check_labels(Path("recipe.toml"), {"domain": ("mathematics",)})

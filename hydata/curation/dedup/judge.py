@@ -107,8 +107,8 @@ def stage(name: str) -> GlobalStage:
         tables: Mapping[str, list[Path]], settings: DuplicatesSettings, context: Context
     ) -> Iterator[pl.DataFrame]:
         """Frames of ``COLUMNS`` in the order of ids: one row a record of ``signatures``."""
-        ids, signed = stored(tables["signatures"], _chosen(tables), settings.threshold)
-        always = ids.is_in(_admitted(tables).implode())
+        ids, signed = stored(tables["signatures"], chosen(tables), settings.threshold)
+        always = ids.is_in(admitted_ids(tables).implode())
         found = judge_signed(ids, signed, always, settings.threshold)
         judged = judgements_frame(found["record_id"], name, str(VERSION))
         table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS)
@@ -124,13 +124,23 @@ def stage(name: str) -> GlobalStage:
     )
 
 
-def _chosen(tables: Mapping[str, list[Path]]) -> pl.DataFrame | None:
-    if not tables.get("decisions"):
+def chosen(tables: Mapping[str, list[Path]]) -> pl.DataFrame | None:
+    """The ``record_id`` of what ``decisions`` and ``duplicates`` keep, of those that the snapshot has; None:
+    neither, and so all."""
+    kept = []
+    if tables.get("decisions"):
+        kept.append(pl.scan_parquet(tables["decisions"]).filter(pl.col("status") == "kept"))
+    if tables.get("duplicates"):
+        kept.append(pl.scan_parquet(tables["duplicates"]).filter("keep"))
+    if not kept:
         return None
-    kept = pl.scan_parquet(tables["decisions"]).filter(pl.col("status") == "kept")
-    return kept.select("record_id").collect()
+    first, *rest = (frame.select("record_id") for frame in kept)
+    for frame in rest:
+        first = first.join(frame, on="record_id", how="semi")
+    return first.collect()
 
 
-def _admitted(tables: Mapping[str, list[Path]]) -> pl.Series:
+def admitted_ids(tables: Mapping[str, list[Path]]) -> pl.Series:
+    """The ids of what was admitted before."""
     frames = [pl.read_parquet(path, columns=["record_id"]) for path in tables.get("admitted", [])]
     return pl.concat([pl.DataFrame(schema={"record_id": pl.String}), *frames])["record_id"]

@@ -1,6 +1,6 @@
 """The table ``embeddings``: what semantic duplicates are found by, so that no instruction is embedded twice.
 
-A map stage embeds the instructions (all user turns, from their beginning) of a shard: in this process, or by
+A map stage embeds the different instructions (all user turns) of a shard: in this process, or by
 the model of the role ``embedder``, whose replies the journal keeps.
 """
 
@@ -27,7 +27,7 @@ from hydata.curation.semantic.encoders import (
     static,
     whole,
 )
-from hydata.errors import TerminalModelError
+from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import Model, Models
 from hydata.schema import Output, Reject, instruction_text, rejects_frame
 from hydata.stage import Context, MapStage, Settings
@@ -51,16 +51,16 @@ COLUMNS = pl.Schema(
 )
 """Of an instruction: the hash of its normal form, its length in characters, its language, the different
 numbers in it, and its vector by ``encoder``, of length 1 and exact to three digits (16-bit numbers, which
-take half the room on disk); null where there is nothing to compare: no text, or no token that the encoder
-knows."""
+take half the room on disk); null where there is nothing to compare: no text, too long a one, or no
+token that the encoder knows."""
 
 
 class EmbeddingsSettings(Settings):
-    """``encoder``: "static", "bundled", or the "endpoint" of the role embedder; ``vectors``: a folder of
-    other static ones, as model2vec writes it; ``characters`` of a text are embedded at the most."""
+    """``encoder`` and ``vectors`` as in ``SemanticSettings``; a text of more than ``characters`` has no
+    vector."""
 
     encoder: Literal["static", "bundled", "endpoint"] = "static"
-    vectors: Path | None = None
+    vectors: Path | None = Field(default=None, exclude=True)
     characters: int = Field(default=2000, ge=1)
 
 
@@ -71,6 +71,28 @@ def local_encoder(settings: EmbeddingsSettings) -> Encoder:
         ConfigError: it is not installed, or its files are wrong.
     """
     return bundled() if settings.encoder == "bundled" else static(settings.vectors)
+
+
+def embed_local(texts: pl.Series, encoder: Encoder, characters: int) -> Encoded:
+    """The different ones of ``texts``, each once, by an encoder in this process; those that are too long, or
+    empty, have no vector."""
+    different = texts.unique(maintain_order=True)
+    short = different.filter(different.str.len_chars().is_between(1, characters))
+    found = encoder.encode(short.to_list())
+    return spread(texts, short, found)
+
+
+def spread(texts: pl.Series, known: pl.Series, found: Encoded) -> Encoded:
+    """What was ``found`` of the texts ``known``, all different, for each of ``texts``; 0 for the others."""
+    place = texts.replace_strict(
+        known, pl.int_range(len(known), eager=True), default=None, return_dtype=pl.Int64
+    )
+    there = place.is_not_null().to_numpy()
+    rows = place.drop_nulls().to_numpy()
+    vectors = np.zeros((len(texts), found.vectors.shape[1]), np.float32)
+    averaged = np.zeros(len(texts), np.int64)
+    vectors[there], averaged[there] = found.vectors[rows], found.averaged[rows]
+    return Encoded(vectors, averaged)
 
 
 def embedded(ids: pl.Series, texts: pl.Series, encoder: str, found: Encoded) -> pl.DataFrame:
@@ -98,34 +120,40 @@ def rounded(vectors: Float32Array) -> Float32Array:
     return vectors.astype(np.float16).astype(np.float32)
 
 
+_NUMBER = r"[0-9]{1,3}(?:,[0-9]{3})+\b(?:\.[0-9]+)?|\^?[0-9]+(?:\.[0-9]+)?"
+
+
 def numbers(texts: pl.Series) -> pl.Series:
-    """The different numbers in each text: digits, with a decimal point perhaps; 1,000 and 1000 are the
-    same."""
-    plain = pl.col("text").str.normalize("NFKC")
-    for _ in range(2):  # each match eats the digit that the next one would begin with
-        plain = plain.str.replace_all(r"(\d),(\d{3})\b", "$1$2")
-    found = plain.str.extract_all(r"\d+(?:\.\d+)?").list.unique().list.sort()
-    return pl.DataFrame({"text": texts}).select(found).to_series()
+    """The different numbers in each text: ASCII or full-width digits, with a decimal point perhaps, and an
+    exponent; 1,000 and 1000 are the same."""
+    plain = (
+        pl.col("text")
+        .str.replace_all(r"([⁰¹²³⁴-⁹]+)", "^$1 ")  # NFKC makes 102 of 10²
+        .str.normalize("NFKC")
+    )
+    found = plain.str.extract_all(_NUMBER)
+    bare = found.list.eval(pl.element().str.replace_all(",", "", literal=True)).list.unique().list.sort()
+    return pl.DataFrame({"text": texts}).select(bare).to_series()
 
 
 async def run_local(conversations: pl.DataFrame, settings: EmbeddingsSettings, context: Context) -> Output:
     """Conversations to rows of ``COLUMNS``, one each."""
-    encoder, texts = local_encoder(settings), _texts(conversations, settings)
-    found = encoder.encode(texts.to_list())
+    encoder, texts = local_encoder(settings), conversations.select(instruction_text()).to_series()
+    found = embed_local(texts, encoder, settings.characters)
     return Output(embedded(conversations["record_id"], texts, encoder.identity, found))
 
 
 async def run_remote(conversations: pl.DataFrame, settings: EmbeddingsSettings, context: Context) -> Output:
     """The same by the endpoint. A text that it refuses is rejected."""
-    model, texts = embedder(context.models), _texts(conversations, settings)
-    vectors, refused = await embed_texts(context.models, model, texts.to_list())
-    rows = embedded(conversations["record_id"], texts, model.identity, whole(vectors))
+    model, texts = embedder(context.models), conversations.select(instruction_text()).to_series()
+    found, refused = await embed_remote(texts, context.models, model, settings.characters)
+    rows = embedded(conversations["record_id"], texts, model.identity, found)
     rejects = [
-        Reject("embeddings", error.reason, error.detail, conversations["record_id"][place])
-        for place, error in refused.items()
+        Reject("embeddings", error.reason, error.detail, id)
+        for id, text in zip(conversations["record_id"], texts, strict=True)
+        if (error := refused.get(text)) is not None
     ]
-    answered = ~pl.int_range(len(texts), eager=True).is_in(list(refused))
-    return Output(rows.filter(answered), rejects_frame(rejects))
+    return Output(rows.filter(~texts.is_in(list(refused))), rejects_frame(rejects))
 
 
 def embedder(models: Models) -> Model:
@@ -137,35 +165,42 @@ def embedder(models: Models) -> Model:
     return models.route(ROLE, "")
 
 
-async def embed_texts(
-    models: Models, model: Model, texts: Sequence[str]
-) -> tuple[Float32Array, Mapping[int, TerminalModelError]]:
-    """Vectors of length 1, 0 for texts of white space and for those that the server refuses, and these, by
-    their places.
+async def embed_remote(
+    texts: pl.Series, models: Models, model: Model, characters: int
+) -> tuple[Encoded, Mapping[str, TerminalModelError]]:
+    """``embed_local`` by an endpoint; and the texts that it refuses, which have no vector.
 
     Raises:
         TransientModelError: some may be answered later.
+        ConfigError: the endpoint gives vectors of several sizes.
     """
-    wanted = [place for place, text in enumerate(texts) if text.strip()]
+    different = texts.unique(maintain_order=True)
+    short = different.str.len_chars().is_between(1, characters)
+    wanted = different.filter(short & (different.str.strip_chars() != "")).to_list()
     batches = [wanted[begin : begin + BATCH] for begin in range(0, len(wanted), BATCH)]
     outcomes = await asyncio.gather(
-        *(_embed(models, model, [texts[place] for place in batch]) for batch in batches),
+        *(_embed(models, model, batch) for batch in batches),
         return_exceptions=True,  # what is under way when one fails ends first, so that it is kept
     )
-    found: dict[int, Float32Array] = {}
-    refused: dict[int, TerminalModelError] = {}
+    found: dict[str, Float32Array] = {}
+    refused: dict[str, TerminalModelError] = {}
     for batch, outcome in zip(batches, outcomes, strict=True):
         if isinstance(outcome, BaseException):
             raise outcome
-        for place, vector in zip(batch, outcome, strict=True):
+        for text, vector in zip(batch, outcome, strict=True):
             if isinstance(vector, TerminalModelError):
-                refused[place] = vector
+                refused[text] = vector
             else:
-                found[place] = vector
-    vectors = np.zeros((len(texts), len(next(iter(found.values()), "-"))), np.float32)
-    for place, vector in found.items():
-        vectors[place] = vector
-    return of_length_1(vectors), refused
+                found[text] = vector
+    sizes = sorted({len(vector) for vector in found.values()})
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"model {model.name!r}: vectors of {sizes[0]} and {sizes[-1]} numbers, of several models then; "
+            "see to the server, and give this one another `revision`"
+        )
+    vectors = np.stack(list(found.values())) if found else np.zeros((0, 1), np.float32)
+    known = pl.Series(list(found), dtype=pl.String)
+    return spread(texts, known, whole(of_length_1(vectors))), refused
 
 
 async def _embed(
@@ -181,16 +216,19 @@ async def _embed(
         return [*await _embed(models, model, texts[:half]), *await _embed(models, model, texts[half:])]
 
 
-def _texts(conversations: pl.DataFrame, settings: EmbeddingsSettings) -> pl.Series:
-    return conversations.select(instruction_text().str.slice(0, settings.characters)).to_series()
+def identity(settings: EmbeddingsSettings, context: Context) -> str:
+    """Which encoder it is.
+
+    Raises:
+        ConfigError: it is not installed, or nobody plays the role.
+    """
+    if settings.encoder == "endpoint":
+        return embedder(context.models).identity
+    return local_encoder(settings).identity
 
 
-def _uses_local(settings: EmbeddingsSettings, context: Context) -> Iterable[str]:
-    return (local_encoder(settings).identity,)
-
-
-def _uses_remote(settings: EmbeddingsSettings, context: Context) -> Iterable[str]:
-    return (embedder(context.models).identity,)
+def _uses(settings: EmbeddingsSettings, context: Context) -> Iterable[str]:
+    return (identity(settings, context),)
 
 
 def stage(settings: EmbeddingsSettings) -> MapStage:
@@ -204,5 +242,5 @@ def stage(settings: EmbeddingsSettings) -> MapStage:
         settings=EmbeddingsSettings,
         run=run_remote if remote else run_local,
         computes=not remote,
-        uses=_uses_remote if remote else _uses_local,
+        uses=_uses,
     )

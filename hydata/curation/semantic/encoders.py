@@ -139,22 +139,31 @@ def _static(weights: Path, tokenizer_file: Path) -> Callable[[Sequence[str]], En
     return encode
 
 
-def _table(weights: Path) -> Float32Array:
-    """A vector for each token."""
+def _table(file: Path) -> Float32Array:
+    """A vector for each token.
+
+    Raises:
+        ConfigError: the file holds none, or what model2vec puts beside them does not fit.
+    """
     try:
-        tensors = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{weights}: no file of vectors ({error})") from error
+        tensors = load_file(file)
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: bfloat16, which numpy does not know
+        raise ConfigError(
+            f"{file}: no file of vectors ({error}); write them as 16- or 32-bit floats"
+        ) from error
     tables = [tensor for tensor in tensors.values() if tensor.ndim == 2]
     if len(tables) != 1:
-        raise ConfigError(
-            f"{weights}: {len(tables)} tables of vectors, one is wanted; convert it by model2vec"
-        )
+        raise ConfigError(f"{file}: {len(tables)} tables of vectors instead of one; write it by model2vec")
     table: Float32Array = tables[0].astype(np.float32)
-    if "mapping" in tensors:  # model2vec: tokens that share a vector
-        table = table[tensors["mapping"]]
-    if "weights" in tensors:
-        table = table * tensors["weights"].astype(np.float32)[:, None]
+    mapping, weights = tensors.get("mapping"), tensors.get("weights")
+    if mapping is not None:  # tokens that share a vector
+        if mapping.ndim != 1 or not len(mapping) or mapping.min() < 0 or mapping.max() >= len(table):
+            raise ConfigError(f"{file}: its mapping goes beyond its {len(table):,} vectors; write it anew")
+        table = table[mapping]
+    if weights is not None:
+        if weights.shape != (len(table),):
+            raise ConfigError(f"{file}: {len(weights):,} weights for {len(table):,} tokens; write it anew")
+        table = table * weights.astype(np.float32)[:, None]
     return table
 
 

@@ -7,10 +7,11 @@ million with the static vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
@@ -18,12 +19,14 @@ from pydantic import Field, model_validator
 
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.clusters import FloatArray
+from hydata.curation.dedup.judge import admitted_ids, chosen
 from hydata.curation.dedup.kernels import BoolArray, Int64Array
-from hydata.curation.semantic.embeddings import EmbeddingsSettings
-from hydata.curation.semantic.neighbours import Float16Array, across, similar_pairs
+from hydata.curation.semantic.embeddings import COLUMNS as EMBEDDINGS
+from hydata.curation.semantic.embeddings import EmbeddingsSettings, identity
+from hydata.curation.semantic.neighbours import Apart, Float16Array, Similar, across, joined, similar_pairs
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY, judgements_frame
-from hydata.stage import Context, GlobalStage
+from hydata.stage import Context, GlobalStage, Settings
 
 VERSION = 1
 PART_ROWS = 100_000
@@ -43,44 +46,60 @@ COLUMNS = pl.Schema(
 @dataclass(frozen=True)
 class Measured:
     """What an encoder's figures mean (docs/decisions/0009): duplicates of one language have a cosine of at
-    least ``threshold``; of two at least ``across``, and the margin ``margin`` (None: it cannot tell)."""
+    least ``threshold``; of two at least ``across``, and the margin ``margin`` (None: it cannot tell). Texts
+    of more than ``characters`` are not compared: a long passage that two tasks share outweighs what they
+    ask."""
 
     threshold: float
-    across: float = 1.0
+    across: float | None = None
     margin: float | None = None
+    characters: int = 2000
 
 
 SHORT = 16
 """Tokens up to which the threshold for averages is as it stands. Where one word in k is another, an average
 over n tokens moves by an angle that falls with n: 1 - cosine goes as 1 / n. At one threshold for all, two
-tasks about the same long passage would be duplicates."""
+tasks about the same passage would be duplicates."""
 
-MEASURED = {"static": Measured(0.955), "bundled": Measured(0.98, across=0.85, margin=1.02)}
+MEASURED = {
+    "static": Measured(0.955),
+    "bundled": Measured(0.98, across=0.85, margin=1.04, characters=500),
+}
 
 
-class SemanticSettings(EmbeddingsSettings):
-    """``threshold``: the least cosine of duplicates; ``thresholds``: other ones for the records of a label,
-    by "dimension.label" (the highest of a pair's counts). ``margin`` and ``across``: the least margin and
-    cosine of duplicates of two of ``languages``; without a margin none are looked for. What is not given is
+class SemanticSettings(Settings):
+    """``encoder``: "static", "bundled", or the "endpoint" of the role embedder; ``vectors``: a folder of
+    other static ones, as model2vec writes it. ``threshold``: the least cosine of duplicates; ``thresholds``:
+    other ones for the records of a label, by "dimension.label" (the higher of a pair counts). ``margin`` and
+    ``across``: the least margin and cosine of duplicates in two of ``languages``, whatever their labels;
+    without them none are looked for. ``characters``: longer texts are not compared. What is not given is
     what was measured for the encoder; for an endpoint, or vectors of your own, a threshold has to be."""
 
     enabled: bool = True
+    encoder: Literal["static", "bundled", "endpoint"] = "static"
+    vectors: Path | None = Field(default=None, exclude=True)  # where it lies is no part of what is compared
     threshold: float | None = Field(default=None, ge=0.3, le=1.0)
-    thresholds: Mapping[str, float] = Field(default_factory=dict)
+    thresholds: Mapping[str, Annotated[float, Field(ge=0.3, le=1.0)]] = Field(default_factory=dict)
     across: float | None = Field(default=None, ge=0.0, le=1.0)
     margin: float | None = Field(default=None, ge=1.0, le=2.0)
-    languages: tuple[str, ...] = ("en", "zh")
+    languages: tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...] = ("en", "zh")
+    characters: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _can_tell(self) -> SemanticSettings:
+        if self.vectors is not None and self.encoder != "static":
+            raise ValueError(
+                f'vectors = "{self.vectors}": only encoder = "static" reads vectors from a folder'
+            )
         if self.enabled and self.threshold is None and self.own:
             raise ValueError(
                 f"threshold: none has been measured for {self.own}; give the least cosine of duplicates "
                 "(`hydata judge semantic` on a sample shows what it finds)"
             )
-        for name, least in self.thresholds.items():
-            if name.count(".") != 1 or not 0.3 <= least <= 1.0:
-                raise ValueError(f'thresholds: {name!r} = {least}: give "dimension.label" = 0.3 to 1.0')
+        if (self.measured.margin is None) != (self.measured.across is None):
+            raise ValueError("margin and across: for duplicates in two languages give both")
+        if len(set(self.languages)) < len(self.languages):
+            raise ValueError(f"languages: {', '.join(self.languages)}: name each once")
         return self
 
     @property
@@ -92,16 +111,27 @@ class SemanticSettings(EmbeddingsSettings):
     def measured(self) -> Measured:
         """The figures that count."""
         known = Measured(1.0) if self.own else MEASURED[self.encoder]
-        return Measured(
-            known.threshold if self.threshold is None else self.threshold,
-            known.across if self.across is None else self.across,
-            known.margin if self.margin is None else self.margin,
-        )
+        given = {field.name: getattr(self, field.name) for field in fields(Measured)}
+        return replace(known, **{name: value for name, value in given.items() if value is not None})
 
     @property
     def embeddings(self) -> EmbeddingsSettings:
         """Those that the vectors depend on."""
-        return EmbeddingsSettings(**self.model_dump(include=set(EmbeddingsSettings.model_fields)))
+        return EmbeddingsSettings(
+            encoder=self.encoder, vectors=self.vectors, characters=self.measured.characters
+        )
+
+    def check_labels(self, file: Path, dimensions: Mapping[str, Collection[str]]) -> None:
+        """Check that ``thresholds`` names labels of the taxonomy.
+
+        Raises:
+            ConfigError: names those there are.
+        """
+        for name in self.thresholds:
+            dimension, _, label = name.partition(".")
+            if label not in dimensions.get(dimension, ()):
+                known = ", ".join(f"{d}.{one}" for d, labels in dimensions.items() for one in labels)
+                raise ConfigError(f"{file}: semantic.thresholds: no label {name!r}; there are {known}")
 
 
 @dataclass(frozen=True)
@@ -120,53 +150,88 @@ def find_semantic(
     instructions: pl.DataFrame, vectors: Float16Array, admitted: int, settings: SemanticSettings
 ) -> Found:
     """Clusters of instructions that ``vectors`` are of, in keep order; ``instructions`` has their
-    ``language``, ``numbers`` and ``threshold``. The first ``admitted`` are kept whatever they resemble."""
-    least = instructions["threshold"].to_numpy()
-    found = [similar_pairs(vectors, least)]
-    measured = settings.measured
-    if measured.margin is not None:
-        for pair in combinations(settings.languages, 2):
-            left, right = (_speaking(instructions["language"], language) for language in pair)
-            found.append(across(vectors, left, right, measured.across, measured.margin))
-    one = np.concatenate([pairs.one for pairs in found])
-    two = np.concatenate([pairs.two for pairs in found])
-    similarity = np.concatenate([pairs.similarity for pairs in found])
-    agree = ~_conflicting(instructions["numbers"], one, two)
-    order = np.flatnonzero(agree)[np.lexsort((one[agree], two[agree]))]
-    one, two, similarity = one[order], two[order], similarity[order]
+    ``language``, ``numbers`` and ``threshold``. The first ``admitted`` are kept whatever they resemble.
 
-    first = np.arange(len(least))
-    kernels.join_components(first, one, two)
-    leader, best = np.arange(len(least)), np.ones(len(least), np.float32)
-    kernels.lead(one.astype(np.uint64), two.astype(np.uint64), similarity, admitted, leader, best)
-    language = instructions["language"]
-    other = language.gather(leader).ne_missing(language)
+    What is kept is compared again until nothing falls: of a crowd not all pairs are found at first.
+    Languages are compared by what is kept of each, so that paraphrases do not stand in the way of a margin.
+    """
+    count, least = instructions.height, instructions["threshold"].to_numpy()
+    apart = conflicts(instructions["numbers"])
+    spoken, measured = instructions["language"], settings.measured
+    first, leader, best = np.arange(count), np.arange(count), np.ones(count, np.float32)
+    pairs = similar_pairs(vectors, least, apart)
+    while True:
+        first[:], leader[:], best[:] = np.arange(count), np.arange(count), 1
+        kernels.join_components(first, pairs.one, pairs.two)
+        one, two = pairs.one.astype(np.uint64), pairs.two.astype(np.uint64)
+        kernels.lead(one, two, pairs.similarity, admitted, leader, best)
+        kept = leader == np.arange(count)
+        crowds = np.flatnonzero(kept & (np.bincount(first, kept, count)[first] > 1))
+        found = similar_pairs(vectors[crowds], least[crowds], _of(apart, crowds))
+        again = [Similar(crowds[found.one], crowds[found.two], found.similarity)]
+        if measured.margin is not None and measured.across is not None:
+            for pair in combinations(settings.languages, 2):
+                left, right = (np.flatnonzero(kept & _speaking(spoken, language)) for language in pair)
+                again.append(across(vectors, left, right, measured.across, measured.margin))
+        new = joined(again)
+        falls = (new.two >= admitted) & ~apart(new.one, new.two)
+        if not falls.any():
+            break
+        pairs = joined([pairs, Similar(new.one[falls], new.two[falls], new.similarity[falls])])
+    other = spoken.gather(leader).ne_missing(spoken)
     return Found(first, leader, best, other.to_numpy())
 
 
-def _speaking(languages: pl.Series, language: str) -> Int64Array:
-    return np.flatnonzero((languages == language).fill_null(False).to_numpy())
+def _speaking(languages: pl.Series, language: str) -> BoolArray:
+    speaking: BoolArray = (languages == language).fill_null(False).to_numpy()
+    return speaking
 
 
-def _conflicting(numbers: pl.Series, one: Int64Array, two: Int64Array) -> BoolArray:
+def _of(apart: Apart, chosen: Int64Array) -> Apart:
+    """``apart`` for the numbers of ``chosen``."""
+    return lambda one, two: apart(chosen[one], chosen[two])
+
+
+def conflicts(numbers: pl.Series) -> Apart:
     """Whether each text of a pair has a number that the other lacks. One that has some more than the other
     may say the rest in words."""
-    pairs = pl.DataFrame({"one": numbers.gather(one), "two": numbers.gather(two)})
-    more = [pl.col(a).list.set_difference(b).list.len() > 0 for a, b in (("one", "two"), ("two", "one"))]
-    return pairs.select((more[0] & more[1]).fill_null(False)).to_series().to_numpy()
+    group = numbers.list.join("\n").rank("dense").cast(pl.Int64).to_numpy()
+    sizes = numbers.list.len().to_numpy()
+    sets = pl.DataFrame({"group": group, "numbers": numbers}).unique("group")
+
+    def apart(one: Int64Array, two: Int64Array) -> BoolArray:
+        found: BoolArray = (group[one] != group[two]) & (sizes[one] > 0) & (sizes[two] > 0)
+        several = np.flatnonzero(found & ((sizes[one] > 1) | (sizes[two] > 1)))
+        if len(several):
+            pairs = pl.DataFrame({"a": group[one[several]], "b": group[two[several]]})
+            more = [
+                pl.col(a).list.set_difference(b).list.len() > 0
+                for a, b in (("numbers", "numbers_b"), ("numbers_b", "numbers"))
+            ]
+            judged = (
+                pairs.unique()
+                .join(sets, left_on="a", right_on="group")
+                .join(sets, left_on="b", right_on="group", suffix="_b")
+                .select("a", "b", apart=more[0] & more[1])
+            )
+            each = pairs.join(judged, on=["a", "b"], how="left", maintain_order="left")
+            found[several] = each["apart"].to_numpy()
+        return found
+
+    return apart
 
 
 def judge_embedded(
-    records: pl.DataFrame, vectors: Float16Array, admitted: pl.Series, settings: SemanticSettings
+    records: pl.DataFrame, vectors: Float16Array, always: pl.Series, settings: SemanticSettings
 ) -> pl.DataFrame:
     """``record_id`` and the measures of ``COLUMNS``, one row a record, in the order of ids. ``records`` has,
     of each of ``vectors``, ``record_id``, ``text``, ``length``, ``language``, ``numbers`` and ``threshold``;
-    ``admitted`` says which stay whatever they resemble.
+    ``always`` says which stay whatever they resemble.
 
     ``cluster_id`` and ``duplicate_of`` are the ids of the first record, in keep order, that has the text.
     """
     ordered = (
-        records.with_columns(admitted=admitted)
+        records.with_columns(admitted=always)
         .with_row_index("row")
         .sort("admitted", "length", "record_id", descending=[True, True, False])
     )
@@ -198,11 +263,12 @@ def stage(name: str) -> GlobalStage:
         tables: Mapping[str, list[Path]], settings: SemanticSettings, context: Context
     ) -> Iterator[pl.DataFrame]:
         """Frames of ``COLUMNS`` in the order of ids."""
-        records, vectors = stored(tables["embeddings"], _chosen(tables))
+        encoder = identity(settings.embeddings, context)
+        records, vectors = stored(tables.get("embeddings", []), chosen(tables), encoder)
         records = with_thresholds(records, tables.get("labels", []), settings)
-        admitted = [pl.read_parquet(path, columns=["record_id"]) for path in tables.get("admitted", [])]
-        always = pl.concat([pl.DataFrame(schema={"record_id": pl.String}), *admitted])["record_id"]
-        found = judge_embedded(records, vectors, records["record_id"].is_in(always.implode()), settings)
+        found = judge_embedded(
+            records, vectors, records["record_id"].is_in(admitted_ids(tables).implode()), settings
+        )
         judged = judgements_frame(found["record_id"], name, str(VERSION))
         table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS)
         yield from table.iter_slices(PART_ROWS) if table.height else [table]
@@ -239,43 +305,34 @@ def with_thresholds(records: pl.DataFrame, labels: list[Path], settings: Semanti
     return records.with_columns(threshold=(1 - apart).cast(pl.Float32))
 
 
-def stored(paths: list[Path], chosen: pl.DataFrame | None) -> tuple[pl.DataFrame, Float16Array]:
-    """The records in shards of ``embeddings`` that have a vector, those of ``chosen`` (``record_id``; None:
-    all), and their vectors, of shape (records, dimensions).
+def stored(
+    paths: Sequence[Path], wanted: pl.DataFrame | None, encoder: str
+) -> tuple[pl.DataFrame, Float16Array]:
+    """The records in shards of ``embeddings`` that have a vector, those of ``wanted`` (``record_id``; None:
+    all), and their vectors, of shape (records, dimensions). A record met again is taken once.
 
     Raises:
-        ConfigError: several encoders made them.
+        ConfigError: another encoder made them.
     """
-    frames, parts = [], []
+    frames: list[pl.DataFrame] = []
+    parts: list[Float16Array] = []
     for path in paths:
-        frame = pl.read_parquet(path).with_row_index("row").filter(pl.col("vector").is_not_null())
-        if chosen is not None:
-            frame = frame.join(chosen, on="record_id", how="semi", maintain_order="left")
-        if frame.height:
-            flat = frame["vector"].explode().to_numpy().astype(np.float16)
-            parts.append(flat.reshape(frame.height, -1))
-            frames.append(frame.drop("vector", "row"))
+        frame = pl.read_parquet(path).filter(pl.col("vector").is_not_null())
+        if wanted is not None:
+            frame = frame.join(wanted, on="record_id", how="semi", maintain_order="left")
+        if not frame.height:
+            continue
+        others = frame.filter(pl.col("encoder") != encoder)["encoder"]
+        if others.len():
+            raise ConfigError(
+                f"{path}: vectors by {others[0]}, and the recipe's encoder is {encoder}; these cannot be "
+                "compared: hydata run RECIPE --rebuild embeddings makes them anew"
+            )
+        parts.append(frame["vector"].explode().to_numpy().astype(np.float16).reshape(frame.height, -1))
+        frames.append(frame.drop("vector"))
     if not frames:
-        empty = pl.read_parquet(paths[0]).clear().drop("vector") if paths else pl.DataFrame()
-        return empty, np.empty((0, 1), np.float16)
-    records = pl.concat(frames)
-    encoders = records["encoder"].unique().sort().to_list()
-    if len(encoders) > 1:
-        raise ConfigError(
-            f"{paths[0].parent.parent}: vectors of several encoders ({', '.join(encoders)}) cannot be "
-            "compared; make them anew by one: hydata run --rebuild embeddings"
-        )
-    return records, np.concatenate(parts)
-
-
-def _chosen(tables: Mapping[str, list[Path]]) -> pl.DataFrame | None:
-    """What decisions and duplicates keep."""
-    kept = []
-    if tables.get("decisions"):
-        kept.append(pl.scan_parquet(tables["decisions"]).filter(pl.col("status") == "kept"))
-    if tables.get("duplicates"):
-        kept.append(pl.scan_parquet(tables["duplicates"]).filter("keep"))
-    frames = [frame.select("record_id").unique().collect() for frame in kept]
-    if not frames:
-        return None
-    return frames[0].join(frames[1], on="record_id", how="semi") if len(frames) > 1 else frames[0]
+        return pl.DataFrame(schema=EMBEDDINGS).drop("vector"), np.empty((0, 1), np.float16)
+    if len({part.shape[1] for part in parts}) > 1:
+        raise ConfigError(f"{paths[0].parent}: vectors of {encoder} of different sizes; --rebuild embeddings")
+    records = pl.concat(frames).with_row_index("at").unique("record_id", keep="first", maintain_order=True)
+    return records.drop("at"), np.concatenate(parts)[records["at"].to_numpy()]

@@ -12,14 +12,14 @@ first ``MOST`` before it are kept: these are who may lead it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hydata.curation.dedup.kernels import Int64Array
+from hydata.curation.dedup.kernels import BoolArray, Int64Array
 from hydata.curation.semantic.encoders import Float32Array
 
 Float16Array = npt.NDArray[np.float16]
@@ -37,7 +37,7 @@ BLOCK = 2048
 CELL_MOST = 1 << 14
 """Members of a cell that others are compared with, at the most."""
 NEAREST = 4
-"""Neighbours that a margin is over (Artetxe and Schwenk use 4)."""
+"""Neighbours that a margin is over (4 as in Artetxe and Schwenk)."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,29 @@ class Similar:
     similarity: Float32Array
 
 
-def similar_pairs(vectors: Float16Array, least: Float32Array) -> Similar:
-    """Pairs of ``vectors``, each of length 1, whose cosine is at least the ``least`` of both; each once, by
-    ``two``, then ``one``."""
-    found = [_similar(vectors, *cell, least) for cell in _cells(vectors)]
-    if not found:
-        return Similar(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    one, two, similarity = (np.concatenate(column) for column in zip(*found, strict=True))
-    _, first = np.unique(two * len(vectors) + one, return_index=True)
+Apart = Callable[[Int64Array, Int64Array], BoolArray]
+"""Whether each pair, by the numbers of its two, is none whatever the cosine."""
+
+
+def no_pairs() -> Similar:
+    return Similar(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def joined(parts: Sequence[Similar]) -> Similar:
+    """All pairs of ``parts``, each once, by ``two``, then ``one``."""
+    if not parts:
+        return no_pairs()
+    one = np.concatenate([part.one for part in parts])
+    two = np.concatenate([part.two for part in parts])
+    similarity = np.concatenate([part.similarity for part in parts])
+    _, first = np.unique(two << np.int64(32) | one, return_index=True)
     return Similar(one[first], two[first], similarity[first])
+
+
+def similar_pairs(vectors: Float16Array, least: Float32Array, apart: Apart) -> Similar:
+    """Pairs of ``vectors``, each of length 1, whose cosine is at least the ``least`` of both and that are not
+    ``apart``."""
+    return joined([part for cell in _cells(vectors) for part in _similar(vectors, *cell, least, apart)])
 
 
 def _cells(vectors: Float16Array) -> Iterator[tuple[Int64Array, Int64Array]]:
@@ -93,64 +107,69 @@ def _cells(vectors: Float16Array) -> Iterator[tuple[Int64Array, Int64Array]]:
 
 
 def _similar(
-    vectors: Float16Array, visitors: Int64Array, members: Int64Array, least: Float32Array
-) -> tuple[Int64Array, Int64Array, Float32Array]:
-    """(one, two, cosine) of visitors and members, whichever comes first, that are similar: the later one
-    with the first ``MOST`` earlier ones of each block."""
-    found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
+    vectors: Float16Array, visitors: Int64Array, members: Int64Array, least: Float32Array, apart: Apart
+) -> Iterator[Similar]:
+    """Pairs of a visitor and a member. Of a crowded block each later one has its first ``MOST`` earlier ones
+    alone."""
+    alike = visitors is members
     for begin in range(0, len(visitors), BLOCK):
         rows = visitors[begin : begin + BLOCK]
         left = vectors[rows].astype(np.float32)
         for start in range(0, len(members), BLOCK):
             columns = members[start : start + BLOCK]
-            if columns[0] >= rows[-1] and visitors is members:
+            if alike and columns[0] >= rows[-1]:
                 break  # the same pairs come the other way round
             cosines = left @ vectors[columns].astype(np.float32).T
             row, column = np.nonzero(cosines >= np.maximum(least[rows, None], least[columns]))
-            earlier = columns[column] < rows[row]
-            if visitors is members:
-                row, column = row[earlier], column[earlier]
-            else:
-                other = columns[column] != rows[row]
-                row, column = row[other], column[other]
-            first = np.searchsorted(row, row)  # pairs of one visitor stand together
-            few = np.arange(len(row)) - first < MOST
-            row, column = row[few], column[few]
-            one, two = rows[row], columns[column]
-            found.append((np.minimum(one, two), np.maximum(one, two), cosines[row, column]))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    one, two, cosine = (np.concatenate(column) for column in zip(*found, strict=True))
-    return one, two, cosine
+            a, b, similarity = rows[row], columns[column], cosines[row, column]
+            wanted = ~apart(a, b) & ((b < a) if alike else (b != a))
+            one, two = np.minimum(a, b)[wanted], np.maximum(a, b)[wanted]
+            similarity = similarity[wanted]
+            if len(one) > MOST * len(rows):
+                order = np.lexsort((one, two))
+                few = order[np.arange(len(order)) - np.searchsorted(two[order], two[order]) < MOST]
+                one, two, similarity = one[few], two[few], similarity[few]
+            yield Similar(one, two, similarity)
 
 
 def across(vectors: Float16Array, one: Int64Array, two: Int64Array, least: float, margin: float) -> Similar:
     """Pairs of a vector of ``one`` and a vector of ``two`` (numbers of ``vectors``: the records of two
     languages) whose cosine is at least ``least`` and whose margin is at least ``margin``: the cosine over the
-    mean of the cosines of both with their ``NEAREST`` on the other side (the ratio margin of Artetxe and
-    Schwenk 2019, section 3.2)."""
-    nothing = Similar(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    mean of the cosines of both with their ``NEAREST`` others on the other side (after the ratio margin of
+    Artetxe and Schwenk 2019, section 3.2, which counts the pair itself). Where there are fewer others,
+    ``least`` stands for them."""
     if not len(one) or not len(two):
-        return nothing
-    to_two, cosine_two = _nearest(vectors, one, two)
-    to_one, cosine_one = _nearest(vectors, two, one)
-    mean = np.zeros(len(vectors), np.float32)
-    mean[one], mean[two] = cosine_two.mean(axis=1), cosine_one.mean(axis=1)
-    left = np.concatenate([np.repeat(one, to_two.shape[1]), to_one.ravel()])
-    right = np.concatenate([to_two.ravel(), np.repeat(two, to_one.shape[1])])
+        return no_pairs()
+    to_two, cosine_two = _nearest(vectors, one, two, least)
+    to_one, cosine_one = _nearest(vectors, two, one, least)
+    known = np.empty((len(vectors), NEAREST + 1), np.float32)
+    known[one], known[two] = cosine_two, cosine_one
+    left = np.concatenate([np.repeat(one, NEAREST + 1), to_one.ravel()])
+    right = np.concatenate([to_two.ravel(), np.repeat(two, NEAREST + 1)])
     cosine = np.concatenate([cosine_two.ravel(), cosine_one.ravel()])
-    near = (cosine >= least) & (cosine >= margin * (mean[left] + mean[right]) / 2)
-    first, second = np.minimum(left, right)[near], np.maximum(left, right)[near]
-    _, once = np.unique(second * len(vectors) + first, return_index=True)
-    return Similar(first[once], second[once], cosine[near][once])
+    near = (left >= 0) & (right >= 0) & (cosine >= least)
+    left, right, cosine = left[near], right[near], cosine[near]
+    others = (_mean_of_others(known[left], cosine) + _mean_of_others(known[right], cosine)) / 2
+    clear = cosine >= margin * others
+    left, right = left[clear], right[clear]
+    return joined([Similar(np.minimum(left, right), np.maximum(left, right), cosine[clear])])
 
 
-def _nearest(vectors: Float16Array, of: Int64Array, among: Int64Array) -> tuple[Int64Array, Float32Array]:
-    """For each vector of ``of`` its nearest of ``among`` (numbers) and the cosines, of shape (of, up to
-    ``NEAREST``)."""
+def _mean_of_others(known: Float32Array, cosine: Float32Array) -> Float32Array:
+    """The mean of the first ``NEAREST`` of each row, descending, without the one that is ``cosine``."""
+    without = np.maximum(cosine, known[:, -1])  # one that is not among them is less than the last
+    mean: Float32Array = (known.sum(axis=1) - without) / NEAREST
+    return mean
+
+
+def _nearest(
+    vectors: Float16Array, of: Int64Array, among: Int64Array, least: float
+) -> tuple[Int64Array, Float32Array]:
+    """For each vector of ``of`` its nearest of ``among`` (numbers) and the cosines, descending, of shape (of,
+    ``NEAREST`` + 1); where there are not so many, -1 and ``least``."""
     import faiss
 
-    size, count = vectors.shape[1], min(NEAREST, len(among))
+    size, count = vectors.shape[1], NEAREST + 1
     flat = faiss.IndexFlatIP(size)
     if len(among) > EXACT:
         cells = int(len(among) ** 0.5)
@@ -165,5 +184,6 @@ def _nearest(vectors: Float16Array, of: Int64Array, among: Int64Array) -> tuple[
     for begin in range(0, len(of), EXACT):
         block = slice(begin, begin + EXACT)
         cosines[block], places[block] = index.search(vectors[of[block]].astype(np.float32), count)
-    # where the cells asked hold fewer, faiss says place -1 and the least number that there is
-    return among[places], np.maximum(cosines, -1)
+    missing = places < 0
+    found = np.where(missing, -1, among[places])
+    return found, np.where(missing, np.float32(least), cosines)
