@@ -318,9 +318,12 @@ def load_context(recipe: Recipe, models: Models) -> Context:
     policy = load_policy(policy_file, GATES)
     schemas = table_schemas()
     check_measures(policy, policy_file, schemas, [d.id for d in taxonomy.dimensions])
+    prompts = load_prompts(recipe.beside(recipe.prompts))
+    prompts.check_labels(labels)
+    recipe.generate.weights.check_labels(labels)
     return Context(
         seed=recipe.seed,
-        prompts=load_prompts(recipe.beside(recipe.prompts)),
+        prompts=prompts,
         taxonomy=taxonomy,
         policy=policy,
         models=models,
