@@ -83,8 +83,9 @@ _PREAMBLE = re.compile(
 )
 _LABEL = re.compile(
     r"\A[*#\s]*(?:(?:new|next|follow-up|harder|rewritten|revised|clearer|exam|programming)\s+)?"
-    r"(?:question|instruction|request|task|exercise|prompt|query|problem)(?:\s*#?\d+)?\s*\**\s*[:：][\s*]*"
-    r"|\A[*#\s]*(?:新的?|改写后的?|变难后的?|更难的?|编程|写作)?(?:问题|要求|指令|任务|题目|请求|提问|问|题)"
+    r"(?:question|instruction|request|task|exercise|prompt|query|problem|puzzle|user)(?:\s*#?\d+)?\s*\**\s*"
+    r"[:：][\s*]*"
+    r"|\A[*#\s]*(?:新的?|改写后的?|变难后的?|更难的?|编程|写作)?(?:问题|要求|指令|任务|题目|请求|提问|问|题|用户)"
     r"\s*[0-9一二三]{0,2}\s*\**\s*[：:]\s*\**\s*",
     re.IGNORECASE,
 )
@@ -92,7 +93,8 @@ _NUMBER = re.compile(r"\A(?:[（(]?\d{1,2}(?:[.)]\s+|[）、])|[-*•]\s+)")
 _NEXT_ITEM = re.compile(r"\n\s*(?:[（(]?[2２](?:[.)]\s|[）、])|[-*•]\s)")
 _OWN_ANSWER = re.compile(
     r"\n+[*#\s]*"
-    r"(?:(?:sample |possible |expected )?(?:answer|solution|response)|(?:参考)?答案|解答|回答|答|解)"
+    r"(?:(?:sample |possible |expected )?(?:answer|solution|response)|assistant"
+    r"|(?:参考)?答案|解答|回答|答|解|助手)"
     r"\s*\**\s*[:：].*\Z",
     re.IGNORECASE | re.DOTALL,
 )
@@ -194,8 +196,9 @@ def answers(text: str) -> bool:
     return _ANSWERS.search(text) is not None or not asks(text)
 
 
-def find_defect(text: str, language: str, own_words: str) -> Defect | None:
-    """What every new instruction is checked for, whichever step made it; ``own_words`` are the prompt's."""
+def find_defect(text: str, language: str, own_words: str, standalone: bool = True) -> Defect | None:
+    """What every new instruction is checked for, whichever step made it; ``own_words`` are the prompt's.
+    Only a ``standalone`` one must not point at a text."""
     found = tokens(text)
     if not found:
         return Defect("empty", text)
@@ -205,7 +208,7 @@ def find_defect(text: str, language: str, own_words: str) -> Defect | None:
         return Defect("wrong_language", f"wanted {language}: {text}")
     if len(found) < MIN_TOKENS:
         return Defect("too_short", text)
-    if pointer := refers_to_source(text):
+    if standalone and (pointer := refers_to_source(text)):
         return Defect("refers_to_source", f"{pointer!r} in: {text}")
     return None
 
