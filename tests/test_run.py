@@ -110,7 +110,8 @@ def test_a_conversation_of_several_turns_ends_in_the_mix(project: Path, tmp_path
 @pytest.mark.parametrize(("turns", "most"), [(0, 2), (2, 6)])
 def test_rounds_of_follow_ups_are_bounded(project: Path, tmp_path: Path, turns: int, most: int) -> None:
     recipe = project / "recipe.toml"
-    recipe.write_text(recipe.read_text() + f"\n[follow_up]\nshare = 1.0\nturns = {turns}\n")
+    wanted = f"[follow_up]\nturns = {turns}\nshare = 1.0"
+    recipe.write_text(recipe.read_text().replace("[follow_up]\nshare = 0.5", wanted))
     session = run(project, tmp_path / "w", str(project / "seeds" / "web"))
     longest = "SELECT max(len(list_filter(messages, lambda m: m.role <> 'system'))) FROM conversations"
     assert query(session, longest) == [(most,)]

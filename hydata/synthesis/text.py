@@ -233,7 +233,7 @@ _VERBS = (
     "write|explain|describe|compare|list|create|design|give|find|calculate|compute|discuss|summari[sz]e|translate"
     "|implement|develop|analy[sz]e|identify|provide|name|suggest|show|prove|solve|make|define|outline|draft|rewrite"
     "|imagine|tell|state|determine|evaluate|classify|plan|build|convert|generate|use|consider|prepare|propose"
-    "|argue|choose"
+    "|argue|choose|play|act|pretend|stay|speak|greet|help|sort|read|correct|recommend|check|translate"
 )
 _VERBS_ZH = (
     "写|编写|解释|比较|列举|列出|设计|分析|说明|描述|计算|证明|翻译|总结|概括|改写|给出|简述|介绍|谈谈"
