@@ -131,9 +131,10 @@ def clean_instruction(text: str) -> str:
 _TEXTS = (
     "text|passage|article|web\\s?page|website|document|excerpt|extract|paragraph|(?:code )?snippet|code block"
     "|transcript|pages|essay|report|study|dialogue|dialog|conversation|exchange|interview|blog post"
+    "|sentences?"
 )
 _PIECES = (
-    rf"{_TEXTS}|sentences?|statements?|information|data|context|story|poem|quote|quotation|table|figure|image"
+    rf"{_TEXTS}|statements?|information|data|context|story|poem|quote|quotation|table|figure|image"
     "|picture|diagram|chart|graph|options?|code|scenario|review|headline|email|letter|facts|phrase|idiom|page|question"
     "|answer|instructions?|notes?|recipe|details|method|painting|situation|problem|equation|dataset"
 )
@@ -145,7 +146,7 @@ _POINTS_AT_SOURCE = re.compile(
     r"|\b(?:the|this|these|those)\s+(?:above|following|aforementioned)\b(?:\s+\w+)?"
     rf"|\b(?:function|list|words|example|{_PIECES})\s+(?:above|below)\b"
     r"|\b(?:mentioned|described|listed|stated|shown|discussed|provided|given)\s+(?:above|below|here|earlier)\b"
-    r"|\bthis\s+(?:code|page|chapter|section|function|program|sentence|quote|poem|table|statement|dataset)\b"
+    r"|\bthis\s+(?:code|page|chapter|section|function|program|quote|poem|story|joke|headline|review|table|statement|dataset)\b"
     r"|\bin the (?:code|page|chapter|book|novel|story|poem|play|table|picture|image|video|letter|speech)\b"
     r"(?!,? (?:of|by|about|called|titled|named|on|to|for|where|that|who|[\"“'‘]|(?-i:[A-Z])))"
     r"|\b(?:according to|does|did|do|is|was|has|why|how) the (?:author|narrator|speaker|writer)\b(?! of\b)"
@@ -163,6 +164,8 @@ _POINTS_AT_SOURCE_ZH = re.compile(
     r"|网页(?:中|里|内容)|文章(?:中|里)|原文|如[图表]|[上下][图表](?![书案示像现达格演面])"
     rf"|(?:这|该|此)(?:一?[段句篇首则份幅张组条]|部分|些)(?:{_TEXTS_ZH}|文(?![化学明物人])|诗|词|话|图|表|新闻)"
     rf"|(?:给定|(?:给出|提供|输入)的|所给|所提供)的?(?:一?[段句篇首则组]|几个|两个|三个|一个)?(?:{_TEXTS_ZH})|材料(?:中|里)"
+    r"|(?<![0-9０-９%％字岁元度米斤个人年级成克分层])(?:以下|下列)(?=[\u4e00-\u9fff])"
+    r"|(?:\A|[，。；！？\s将把对请为从用给出释析])下面[的这几两]|(?:改正|更改|重写|编辑|改写|重组|将|把)句子"
     r"|作者(?:认为|为什么|为何|在[这此文书]|是(?:如何|怎[样么])|的(?:观点|意图|态度|看法))"
 )
 _QUOTED = re.compile(r"“([^”]+)”|\"([^\"]+)\"|「([^」]+)」|‘([^’]+)’|《([^》]+)》")
