@@ -32,17 +32,34 @@ from hydata.recipe import Recipe
 from hydata.run import Progress, run_recipe
 from hydata.session import Session
 from hydata.stage import Settings
-from hydata.synthesis import critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import critique, evolve, follow_up, generate, label, respond, self_instruct
 from hydata.synthesis.drafts import fraction
 from hydata.synthesis.drafts import sample as sample_ids
 from hydata.warehouse import JOURNAL, Head, NodeState, Shard, connect, write_head, write_shard, write_usage
 
 SAMPLE = 256
 
-STEPS = (generate.NAME, label.NAME, evolve.NAME, self_instruct.NAME, respond.NAME, critique.NAME)
+STEPS = (
+    generate.NAME,
+    label.NAME,
+    evolve.NAME,
+    self_instruct.NAME,
+    respond.NAME,
+    follow_up.NAME,
+    critique.NAME,
+)
 """The steps that call models, in the order of the plan."""
 
-UNASKED = ("not_sampled", "no_prompt", "not_an_instruction", "multi_turn", "not_complete")
+UNASKED = (
+    "not_sampled",
+    "no_prompt",
+    "not_an_instruction",
+    "multi_turn",
+    "not_complete",
+    "not_sound",
+    "another_answer",
+    "not_alternating",
+)
 """Why rows were rejected without a call."""
 
 TOKENS = ("prompt_tokens", "completion_tokens")
@@ -254,22 +271,22 @@ def _left(shards: Iterable[float], share: float, cap: int | None) -> float:
 _ASKED = """
     WITH RECURSIVE line AS (
         SELECT record_id, step AS branch, if(step = 'generate', document_ids[1], record_id) AS seed
-        FROM conversations WHERE step NOT IN ('evolve', 'respond')
+        FROM conversations WHERE step NOT IN ('evolve', 'respond', 'follow_up')
         UNION ALL
         SELECT c.record_id, if(c.step = 'evolve', 'evolve', line.branch), line.seed
         FROM conversations AS c JOIN line ON c.parent_ids[1] = line.record_id
-        WHERE c.step IN ('evolve', 'respond')
+        WHERE c.step IN ('evolve', 'respond', 'follow_up')
     ),
     asked AS (
         SELECT step, coalesce(parent_ids[1], document_ids[1]) AS id FROM conversations
-        WHERE step IN ('generate', 'evolve', 'respond')
+        WHERE step IN ('generate', 'evolve', 'respond', 'follow_up')
         UNION
         SELECT 'label', record_id FROM labels WHERE judge = 'labeller'
         UNION
         SELECT 'critique', record_id FROM critiques
         UNION
         SELECT stage, record_id FROM rejects
-        WHERE stage IN ('generate', 'label', 'evolve', 'respond', 'critique')
+        WHERE stage IN ('generate', 'label', 'evolve', 'respond', 'follow_up', 'critique')
             AND reason NOT IN (SELECT unnest($unasked))
     )
     SELECT asked.step, coalesce(line.seed, asked.id) AS seed, line.branch

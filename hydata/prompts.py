@@ -39,6 +39,10 @@ from hydata.schema import Kind, Message, Role, hash128
 from hydata.stage import Settings
 
 Language = Literal["en", "zh"]
+Style = Literal["question", "imperative", "multi-constraint", "scenario", "multi-turn"]
+"""How a generated instruction is put; ``multi-turn``: as the opening of a conversation that is to go on."""
+
+Complexity = Literal["simple", "moderate", "hard"]
 Value = str | Sequence[str]
 
 _ROLE_LINE = re.compile(r"^---(system|user|assistant)---[ \t]*\n", re.MULTILINE)
@@ -49,14 +53,16 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(
 
 class Header(Settings):
     """A prompt's front matter. ``kinds`` are the seed kinds it is written for (none named: any);
-    ``families`` and ``domains`` are taxonomy ids, ``style`` and ``complexity`` free words to sample by."""
+    ``families`` are ids of the taxonomy's dimension ``task``, ``domains`` of ``domain`` (``check_labels``);
+    by these, ``style`` and ``complexity`` a step may weigh its prompts. A generator's ``style`` is one of
+    ``Style``; other steps have words of their own."""
 
     variables: tuple[str, ...]
     kinds: tuple[Kind, ...] = ()
     families: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     style: str | None = None
-    complexity: str | None = None
+    complexity: Complexity | None = None
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,15 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptLibrary:
-    """All prompts of a folder, in the order of their ids."""
+    """All prompts of a folder, in the order of their ids, and its personas by language.
+
+    A persona is a line that says who is asking; prompts that declare the variable ``persona`` get one, so
+    that one seed is asked about in as many ways as there are people (Ge et al. 2024, arXiv 2406.20094).
+    """
 
     folder: Path
     prompts: tuple[Prompt, ...]
+    personas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def find(
         self, step: str, language: str | None = None, kind: str | None = None, name: str | None = None
@@ -133,26 +144,70 @@ class PromptLibrary:
                     f"{prompt.file}: variables {unknown} are not provided by the step {step!r}; "
                     f"it offers {sorted(provides)}"
                 )
-        return hash128(*(part for p in found for part in (p.id, p.hash)))
+            if "persona" in prompt.header.variables and not self.personas.get(prompt.language):
+                file = self.folder / f"personas.{prompt.language}.txt"
+                raise ConfigError(f"{prompt.file}: variable 'persona': {file} is missing; write one a line")
+        spoken = {p.language for p in found if "persona" in p.header.variables}
+        personas = (line for language in sorted(spoken) for line in self.personas[language])
+        return hash128(*(part for p in found for part in (p.id, p.hash)), *personas)
+
+    def check_labels(self, known: Mapping[str, Collection[str]]) -> None:
+        """Check that ``families`` and ``domains`` of every prompt are labels of the taxonomy, whose ids
+        ``known`` gives by dimension.
+
+        Raises:
+            ConfigError: names the file, the key and the labels there are.
+        """
+        for prompt in self.prompts:
+            named = {
+                "families": ("task", prompt.header.families),
+                "domains": ("domain", prompt.header.domains),
+            }
+            for key, (dimension, labels) in named.items():
+                if unknown := sorted(set(labels) - set(known.get(dimension, ()))):
+                    there = ", ".join(known.get(dimension, ()))
+                    raise ConfigError(
+                        f"{prompt.file}: {key}: {unknown} are not in taxonomy/{dimension}.yaml; use {there}"
+                    )
 
 
 def load_prompts(folder: Path) -> PromptLibrary:
-    """Every ``<step>/<name>.<language>.md`` under ``folder``, checked. Raises ``ConfigError``."""
+    """Every ``<step>/<name>.<language>.md`` under ``folder`` and the personas, one a line, of
+    ``personas.<language>.txt``, checked. Raises ``ConfigError``."""
     files = sorted(folder.glob("*/*.md"))
     if not files:
         raise ConfigError(f"{folder}: no prompt files; expected <step>/<name>.<en or zh>.md below it")
-    return PromptLibrary(folder, tuple(sorted((_load(f) for f in files), key=lambda p: p.id)))
+    personas = {
+        language: _personas(file)
+        for language in get_args(Language)
+        if (file := folder / f"personas.{language}.txt").exists()
+    }
+    return PromptLibrary(folder, tuple(sorted((_load(f) for f in files), key=lambda p: p.id)), personas)
+
+
+def _personas(file: Path) -> tuple[str, ...]:
+    lines = (line.strip() for line in _text(file).splitlines())
+    found = tuple(line for line in lines if line and not line.startswith("#"))
+    if twice := sorted({line for line in found if found.count(line) > 1}):
+        raise ConfigError(f"{file}: {twice[0]!r} stands there twice; remove one")
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 ({error}); save it as UTF-8") from error
 
 
 def _load(file: Path) -> Prompt:
     name, _, language = file.name.removesuffix(".md").rpartition(".")
     if not name or language not in get_args(Language):
         raise ConfigError(f"{file}: the name must end in .en.md or .zh.md; rename the file")
-    try:
-        text = file.read_bytes().decode().replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 ({error}); save it as UTF-8") from error
+    text = _text(file)
     header, body = _front_matter(file, text)
+    if file.parent.name == "generate" and header.style not in (None, *get_args(Style)):
+        raise ConfigError(f"{file}: style: {header.style!r} is none of {', '.join(get_args(Style))}")
     sources = _split(file, body)
     parsed = [_parse(file, source) for _, source in sources]
     used = set().union(*(meta.find_undeclared_variables(tree) for tree in parsed))

@@ -9,8 +9,9 @@ them and the final policy judges the answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -36,10 +37,11 @@ from hydata.policy import check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
-from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import agreement, critique, evolve, follow_up, generate, label, respond, self_instruct
 from hydata.synthesis.agreement import AgreementSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
+from hydata.synthesis.follow_up import FollowUpSettings
 from hydata.synthesis.generate import GenerateSettings
 from hydata.synthesis.label import LabelSettings
 from hydata.synthesis.respond import RespondSettings
@@ -67,6 +69,7 @@ class Recipe(Settings):
     evolve: EvolveSettings = EvolveSettings()
     self_instruct: SelfInstructSettings = SelfInstructSettings()
     respond: RespondSettings = RespondSettings()
+    follow_up: FollowUpSettings = FollowUpSettings()
     critique: CritiqueSettings = CritiqueSettings()
     agreement: AgreementSettings = AgreementSettings()
     rules: RulesSettings = RulesSettings()
@@ -129,7 +132,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     read = ("ingest",)
     generated = ("generate",)
     evolved = ("evolve", "self_instruct")
-    answered = ("respond",)
+    answered = ("respond", *(f"respond/{turn}" for turn in range(1, recipe.follow_up.turns + 1)))
     return (
         Node("ingest", None, recipe.ingest),
         *_measures(recipe, "read", read, ("instruction", recipe.duplicates.responses)),
@@ -155,6 +158,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         *_gate(recipe, "respond", "instructions", {"read": read, "generated": generated, "evolved": evolved}),
         # step 3: answers of several models, several samples each
         Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
+        *_rounds(recipe, answered),
         # step 4: judged together with the conversations of existing sets
         *_measures(recipe, "answered", answered, (recipe.duplicates.responses,)),
         _classify("answered", answered),
@@ -214,6 +218,14 @@ def _measures(
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
     )
+
+
+def _rounds(recipe: Recipe, answered: tuple[str, ...]) -> Iterator[Node]:
+    """The rounds of follow-ups: the user's next turn in answers of the round before, and its answers."""
+    for turn, (before, after) in enumerate(pairwise(answered), 1):
+        of = f"follow_up/{turn}"
+        yield Node(of, follow_up.STAGE, recipe.follow_up, {"conversations": (before,)})
+        yield Node(after, respond.STAGE, recipe.respond, {"conversations": (of,)})
 
 
 def _classify(what: str, of: tuple[str, ...]) -> Node:
@@ -321,9 +333,12 @@ def load_context(recipe: Recipe, models: Models) -> Context:
     schemas = table_schemas()
     check_measures(policy, policy_file, schemas, [d.id for d in taxonomy.dimensions])
     recipe.semantic.check_labels(recipe.file, labels)
+    prompts = load_prompts(recipe.beside(recipe.prompts))
+    prompts.check_labels(labels)
+    recipe.generate.weights.check_labels(labels)
     context = Context(
         seed=recipe.seed,
-        prompts=load_prompts(recipe.beside(recipe.prompts)),
+        prompts=prompts,
         taxonomy=taxonomy,
         policy=policy,
         models=models,

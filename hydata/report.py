@@ -59,6 +59,7 @@ _STEPS = (
     ),
     _Decided("admitted to respond", "gates.respond"),
     _Made("responses", "SELECT count(*) FROM conversations WHERE step = 'respond'", "respond"),
+    _Made("follow-ups", "SELECT count(*) FROM conversations WHERE step = 'follow_up'", "follow_up"),
     _Decided("admitted to critique", "gates.critique"),
     _Made(
         "critiqued", "SELECT count(*) FROM conversations SEMI JOIN critiques USING (record_id)", "critique"

@@ -86,7 +86,7 @@ def test_a_forecast_is_within_a_fifth_of_what_the_run_uses(priced: Path, root: P
     # the bill of both together is that of a run without a forecast, but for what self-instruct tried in vain
     cost = session.stats.cost + found.spent.cost
     assert found.total.cost == pytest.approx(cost, rel=0.2)
-    assert session.stats.cached > 0.8 * found.spent.calls
+    assert session.stats.cached > 0.75 * found.spent.calls  # follow-ups come of those attempts as well
     assert {line.step for line in found.lines} == {
         purpose.partition("/")[0] for purpose, _ in session.ledger.groups
     }

@@ -55,7 +55,7 @@ def files(root: Path) -> dict[str, tuple[int, int]]:
 def test_the_whole_road(project: Path, tmp_path: Path) -> None:
     session = run(project, tmp_path / "w")
     steps = dict(query(session, "SELECT step, count(*) FROM conversations GROUP BY step"))
-    assert set(steps) == {"generate", "evolve", "self_instruct", "respond"}
+    assert set(steps) == {"generate", "evolve", "self_instruct", "respond", "follow_up"}
     kinds = {kind for (kind,) in query(session, "SELECT DISTINCT kind FROM documents")}
     assert kinds == {"web", "qa", "code", "book"}
     assert query(session, "SELECT count(*) FROM mixes WHERE weight > 0")[0][0] >= 20
@@ -82,6 +82,39 @@ def test_the_whole_road(project: Path, tmp_path: Path) -> None:
         assert query(session, unjudged) == [(0,)], judge
     undated = 'SELECT count(*) FROM documents WHERE language IS NULL OR uri IS NULL OR "end" IS NULL'
     assert query(session, undated) == [(0,)]
+
+
+def test_a_conversation_of_several_turns_ends_in_the_mix(project: Path, tmp_path: Path) -> None:
+    session = run(project, tmp_path / "w")
+    turns = """
+        SELECT r.messages, f.messages, a.messages FROM mixes JOIN conversations AS r USING (record_id)
+        JOIN conversations AS f ON f.record_id = r.parent_ids[1] AND f.step = 'follow_up'
+        JOIN conversations AS a ON a.record_id = f.parent_ids[1] AND a.step = 'respond'
+        WHERE mixes.weight > 0
+    """
+    found = query(session, turns)
+    assert found
+    for whole, asked, before in found:
+        assert [m["role"] for m in whole] == ["system", *["user", "assistant"] * 2]
+        assert whole[:-1] == asked
+        assert asked[:-1] == before
+    # one answer of an instruction is continued, and only one that was not cut off
+    once = """
+        SELECT count(*) - count(DISTINCT a.parent_ids[1]), count(*) FILTER (a.finish_reason = 'length')
+        FROM conversations AS f JOIN conversations AS a ON a.record_id = f.parent_ids[1]
+        WHERE f.step = 'follow_up'
+    """
+    assert query(session, once) == [(0, 0)]
+
+
+@pytest.mark.parametrize(("turns", "most"), [(0, 2), (2, 6)])
+def test_rounds_of_follow_ups_are_bounded(project: Path, tmp_path: Path, turns: int, most: int) -> None:
+    recipe = project / "recipe.toml"
+    wanted = f"[follow_up]\nturns = {turns}\nshare = 1.0"
+    recipe.write_text(recipe.read_text().replace("[follow_up]\nshare = 0.5", wanted))
+    session = run(project, tmp_path / "w", str(project / "seeds" / "web"))
+    longest = "SELECT max(len(list_filter(messages, lambda m: m.role <> 'system'))) FROM conversations"
+    assert query(session, longest) == [(most,)]
 
 
 def test_ids_are_unique_and_parents_exist(project: Path, tmp_path: Path) -> None:
@@ -138,7 +171,8 @@ def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tm
     )
     assert not +first.older
     unchanged = run(project, tmp_path / "w")
-    assert +unchanged.older == {"respond": len(first.head.nodes["respond"].shards)}
+    nodes = ("respond", "respond/1")
+    assert +unchanged.older == {"respond": sum(len(first.head.nodes[node].shards) for node in nodes)}
     assert unchanged.head.nodes["respond"].shards == first.head.nodes["respond"].shards
     rebuilt = run(project, tmp_path / "w", rebuild=("respond",))
     before = {shard.path for shard in first.head.nodes["respond"].shards}

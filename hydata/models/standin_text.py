@@ -22,8 +22,9 @@ NUMERIC = re.compile(
     re.IGNORECASE,
 )
 WANTS_REQUEST = re.compile(
-    r"\bwrite\b[^.\n]*\b(question|request|task|exercise)s?\b[^\n]*$"
-    r"|[写提出布置][^。\n]*(问题?|要求|任务|题)[^\n]*$",
+    r"\b(write|ask|set|order|describe)\b[^.\n]*\b(question|request|task|exercise|problem|puzzle|message|order|bug"
+    r"|scene|sum|calculation|explanation|begins)s?\b[^\n]*$"
+    r"|[写提出编布置描述][^。\n]*(问题?|要求|任务|题|求助|问话|提问|长文|场景|请求|开场白|句话|故障|要办的事)[^\n]*$",
     re.IGNORECASE,
 )
 QUESTION_KEYS = re.compile(r"instruction|question|query|problem|task", re.IGNORECASE)

@@ -212,8 +212,11 @@ class Wish:
     labels: Mapping[str, str | None] = field(default_factory=dict)
 
 
-async def draft(wish: Wish, role: str, sampling: Sampling, context: Context) -> Draft | Defect:
-    """Ask the role's model for one instruction and check the reply.
+async def draft(
+    wish: Wish, role: str, sampling: Sampling, context: Context, standalone: bool = True
+) -> Draft | Defect:
+    """Ask the role's model for one instruction and check the reply; ``standalone``: whoever answers sees
+    nothing but the instruction.
 
     Raises ``TransientModelError`` and ``ConfigError``; what can never succeed is a ``Defect``.
     """
@@ -226,5 +229,5 @@ async def draft(wish: Wish, role: str, sampling: Sampling, context: Context) -> 
     if reply.finish_reason == "length":
         return Defect("truncated", reply.text)
     text = clean_instruction(reply.text)
-    defect = find_defect(text, wish.prompt.language, wish.prompt.own_words)
+    defect = find_defect(text, wish.prompt.language, wish.prompt.own_words, standalone)
     return defect or Draft(text, wish.prompt, reply, wish.index)

@@ -1,38 +1,74 @@
 """Instruction generation: from seed documents to instructions (Hunyuan-Large, section 2.1.1, step 1).
 
 Each document gets ``per_document`` instructions, each by one of the prompts written for its kind and
-language. A long document is shown as a window of it. The window, the prompt and the sample of
-documents are drawn by hash. An instruction must stand on its own: whoever answers it does not see
+language. A long document is shown as a window of it. The window, the prompt, the persona and the sample
+of documents are drawn by hash. An instruction must stand on its own: whoever answers it does not see
 the document.
+
+Prompts are files that differ in seed kind, task family, style and complexity. A family comes up in
+proportion to its target share in ``taxonomy/task.yaml``, which leans to mathematics and code as the report
+does, whatever the number of its prompts: they divide its share. ``weights`` of the recipe are
+factors on that. Prompts that declare ``persona`` are told who is asking (Ge et al. 2024, arXiv
+2406.20094).
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, cast
 
 import polars as pl
 from pydantic import Field
 
-from hydata.schema import CONVERSATIONS, Conversation, Output, Reject
+from hydata.errors import ConfigError
+from hydata.prompts import Complexity, Prompt, Style
+from hydata.schema import CONVERSATIONS, Conversation, Output, Reject, canonical_json
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import Wish, draft, fraction, gather, labels_of, outcome, sample, sampling
+from hydata.synthesis.drafts import Wish, draft, fraction, gather, labels_of, outcome, pick, sample, sampling
 from hydata.synthesis.text import Defect, answers, tokens
 
 NAME: Final = "generate"
 ROLE = "generator"
-VARIABLES = ("text", "title", "programming_language")
+VARIABLES = ("text", "title", "programming_language", "persona")
+
+Factor = Annotated[float, Field(ge=0)]
+
+
+class Weights(Settings):
+    """Factors on how often prompts of a family, domain, style or complexity are drawn; what is not named
+    has 1, and 0 is never drawn. Families and domains are the taxonomy's ids."""
+
+    family: Mapping[str, Factor] = {}
+    domain: Mapping[str, Factor] = {}
+    style: Mapping[Style, Factor] = {}
+    complexity: Mapping[Complexity, Factor] = {}
+
+    def check_labels(self, known: Mapping[str, Collection[str]]) -> None:
+        """Check the families and domains against the ids of the taxonomy, by dimension.
+
+        Raises:
+            ConfigError: names the key and the labels there are.
+        """
+        for key, dimension, given in (("family", "task", self.family), ("domain", "domain", self.domain)):
+            if unknown := sorted(set(given) - set(known.get(dimension, ()))):
+                there = ", ".join(known.get(dimension, ()))
+                raise ConfigError(f"generate.weights.{key}: {unknown} are not in the taxonomy; use {there}")
 
 
 class GenerateSettings(Settings):
     """``share`` of the documents, at most ``max_documents`` a shard, get ``per_document`` instructions
-    each; ``characters`` is the longest stretch of a document that a prompt shows."""
+    each; ``characters`` is the longest stretch of a document that a prompt shows; ``personas``: whether
+    prompts that are told who is asking are drawn."""
 
     per_document: int = Field(default=1, ge=1)
     share: float = Field(default=1.0, gt=0, le=1)
     max_documents: int | None = Field(default=None, ge=1)
     characters: int = Field(default=1500, ge=100)
+    weights: Weights = Weights()
+    personas: bool = True
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=192, ge=1)
@@ -41,6 +77,11 @@ class GenerateSettings(Settings):
 def _uses(settings: GenerateSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
+    yield canonical_json(_shares(context))
+
+
+def _shares(context: Context) -> dict[str, float]:
+    return context.taxonomy.dimension("task").target_shares()
 
 
 _BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n|(?<=[.!?])\s+|(?<=[。！？])"))
@@ -76,8 +117,12 @@ def _last_break(window: str, least: int) -> int:
 def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context) -> list[Wish]:
     """The instructions to ask for of one document; none if no prompt fits it."""
     id = row["document_id"]
-    prompts = context.prompts.find(NAME, language=row["language"] or "", kind=row["kind"])
-    if not prompts:
+    language = row["language"] or ""
+    prompts = context.prompts.find(NAME, language=language, kind=row["kind"])
+    if not settings.personas:
+        prompts = tuple(p for p in prompts if "persona" not in p.header.variables)
+    odds = weigh(prompts, settings.weights, _shares(context))
+    if not odds:
         return []
     # A question and the answer below it belong together: such a document is shown from its start.
     place = 0.0 if row["kind"] == "qa" else fraction("excerpt", context.seed, id)
@@ -87,9 +132,51 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
         "programming_language": row["programming_language"] or "",
     }
     # A shuffle of the prompts for each document: different ones first, repeated only when they run out.
-    order = sorted(prompts, key=lambda p: fraction("prompt", context.seed, id, p.id))
+    order = shuffled(odds, "prompt", context.seed, id)
     labels = labels_of(row, context)
-    return [Wish(order[i % len(order)], values, id, i, labels) for i in range(settings.per_document)]
+    wishes = []
+    for i in range(settings.per_document):
+        prompt = order[i % len(order)]
+        who = {}
+        if "persona" in prompt.header.variables:
+            who["persona"] = pick(context.prompts.personas[language], "persona", context.seed, id, i)
+        wishes.append(Wish(prompt, values | who, id, i, labels))
+    return wishes
+
+
+def weigh(
+    prompts: Sequence[Prompt], weights: Weights, shares: Mapping[str, float]
+) -> list[tuple[Prompt, float]]:
+    """Those of ``prompts`` that may be drawn, and their odds.
+
+    A family's odds are its share (``shares``, by label of the taxonomy's ``task``) times its weight, divided
+    evenly among its prompts; a prompt of several families has its part of each, one of none an average
+    family's odds. The weights of its style, its complexity and its domains (their mean) multiply them.
+    """
+    members = Counter(family for p in prompts for family in p.header.families)
+    odds = []
+    for p in prompts:
+        head = p.header
+        own = sum(shares[f] * weights.family.get(f, 1.0) / members[f] for f in head.families)
+        if not head.families:
+            own = 1 / len(shares)
+        if head.domains:
+            own *= sum(weights.domain.get(d, 1.0) for d in head.domains) / len(head.domains)
+        own *= weights.style.get(cast(Style, head.style), 1.0) if head.style else 1.0
+        own *= weights.complexity.get(head.complexity, 1.0) if head.complexity else 1.0
+        if own > 0:
+            odds.append((p, own))
+    return odds
+
+
+def shuffled(odds: Iterable[tuple[Prompt, float]], *parts: str | int) -> list[Prompt]:
+    """The prompts in a random order that ``parts`` alone decide, each next one drawn by the odds of those
+    that are left: sorted by exponential waiting times (Efraimidis and Spirakis 2006, algorithm A)."""
+
+    def waits(prompt: Prompt, own: float) -> float:
+        return -math.log1p(-fraction(*parts, prompt.id)) / own
+
+    return [p for p, _ in sorted(odds, key=lambda o: (waits(*o), o[0].id))]
 
 
 async def _instruction(
@@ -134,7 +221,7 @@ STAGE = MapStage(
     name=NAME,
     table="conversations",
     columns=CONVERSATIONS,
-    version=1,
+    version=2,
     settings=GenerateSettings,
     run=run,
     uses=_uses,

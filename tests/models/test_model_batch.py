@@ -527,7 +527,8 @@ def test_a_recipe_done_in_rounds_equals_one_that_asked_servers(hydata, project):
         assert f"{len(lines(*files))} replies added" in said
         for file in files:
             file.unlink()
-    assert stages == ["generate", "label", "evolve", "self_instruct", "respond", "critique"]
+    steps = ["generate", "label", "evolve", "self_instruct", "respond", "follow_up", "respond", "critique"]
+    assert stages == steps
     assert "nothing is pending, the recipe is done" in said
 
     config.write_text(standin.replace("delay = 0", "fail_every = 1"))  # who asks a server gets nothing

@@ -9,7 +9,7 @@ import pytest
 from seedlings import QUESTIONS, document, instruction
 
 from hydata.models import StandinEndpoint, one_model, open_models
-from hydata.policy import Policy, Section
+from hydata.policy import load_policy
 from hydata.prompts import load_prompts
 from hydata.schema import (
     Conversation,
@@ -22,6 +22,7 @@ from hydata.stage import Context, MapStage, Settings
 from hydata.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).parents[2]
+POLICY = load_policy(ROOT / "examples" / "demo" / "policy.toml", ())
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def run(tmp_path: Path) -> Run:
                     seed=seed,
                     prompts=load_prompts(ROOT / "prompts"),
                     taxonomy=load_taxonomy(ROOT / "taxonomy"),
-                    policy=Policy(final=Section()),
+                    policy=POLICY,
                     models=models,
                     artefacts={},
                 )

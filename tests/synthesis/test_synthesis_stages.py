@@ -5,13 +5,14 @@ import pytest
 from seedlings import document, instruction
 
 from hydata.schema import REJECTS, Conversation, Message, conversations_frame, documents_frame
-from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import agreement, critique, evolve, follow_up, generate, label, respond, self_instruct
 
 CASES = {
     "generate": (generate.STAGE, generate.GenerateSettings(share=0.8, per_document=2), "documents"),
     "evolve": (evolve.STAGE, evolve.EvolveSettings(share=0.8), "instructions"),
     "self_instruct": (self_instruct.STAGE, self_instruct.SelfInstructSettings(count=10), "instructions"),
     "respond": (respond.STAGE, respond.RespondSettings(samples=2), "instructions"),
+    "follow_up": (follow_up.STAGE, follow_up.FollowUpSettings(share=0.8), "answered"),
     "critique": (critique.STAGE, critique.CritiqueSettings(), "answered"),
     "agreement": (agreement.STAGE, agreement.AgreementSettings(), "answered"),
     "label": (label.STAGE, label.LabelSettings(share=0.8), "instructions"),

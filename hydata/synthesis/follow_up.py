@@ -1,0 +1,204 @@
+"""Multi-turn conversations: the user's next turn in an answered conversation.
+
+Hunyuan-Large's SFT data holds role-play and other dialogue (section 4.1); one question and its answer do not
+teach a model to keep a thread. The generator plays the user: an operator, a prompt file
+``prompts/follow_up/<operator>.<language>.md`` drawn by hash, tells it whether to ask deeper, to doubt, to
+change a condition and so on. The result is an instruction whose messages are the history and the new
+turn, and whose parent is the answered conversation; the respond stage answers it.
+
+What is continued must be sound, since its answers are trained on as well: not cut off, and nothing that the
+rules measure would be dropped by the policy's ``[gates.critique]``. Of several answers to one instruction
+one is continued. A follow-up may point back ("in your second step"), and is checked for all else that other
+instructions are, and for saying what was said before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import duckdb
+import polars as pl
+from pydantic import Field
+
+from hydata.curation import language, rules
+from hydata.errors import ConfigError
+from hydata.policy import Policy, decide
+from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject, instruction_text
+from hydata.stage import Context, MapStage, Settings
+from hydata.synthesis.drafts import (
+    Wish,
+    draft,
+    fraction,
+    gather,
+    labels_of,
+    language_of,
+    outcome,
+    pick,
+    read_messages,
+    sample,
+    sampling,
+)
+from hydata.synthesis.text import Defect, answers, overlap, script_language, tokens
+
+NAME: Final = "follow_up"
+ROLE = "generator"
+VARIABLES = ("turns",)
+SECTION = "gates.critique"
+
+REPEATS = 0.8
+"""A turn this much like an earlier one of the user's (F1 of the tokens) asks for nothing new."""
+
+
+_REACTION = re.compile(r"\A(?:yes|no|ok(?:ay)?|sure|of course|当然|好的?)[\s,.!，。！]+", re.IGNORECASE)
+"""How a user may begin, though an answer begun so is a model's."""
+
+
+class FollowUpSettings(Settings):
+    """``turns`` rounds of follow-ups, each over the answers of the round before. ``share`` of the answered
+    instructions are continued; ``operators`` are names of prompts (none named: all of the folder);
+    ``characters`` of every turn, its beginning, are shown."""
+
+    turns: int = Field(default=1, ge=0, exclude=True)  # of the plan: another round changes none before it
+    share: float = Field(default=0.1, gt=0, le=1)
+    operators: tuple[str, ...] = ()
+    characters: int = Field(default=1000, ge=100)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=128, ge=1)
+
+
+def _uses(settings: FollowUpSettings, context: Context) -> Iterable[str]:
+    known = {prompt.name for prompt in context.prompts.find(NAME)}
+    if unknown := sorted(set(settings.operators) - known):
+        raise ConfigError(f"follow_up.operators: no prompts named {unknown}; there are {sorted(known)}")
+    yield context.prompts.hash(NAME, VARIABLES)
+    yield context.models.identity(ROLE)
+    yield context.policy.hash(SECTION)
+
+
+def unsound(conversations: pl.DataFrame, context: Context) -> dict[str, str]:
+    """The records that are not to be continued, and why: those cut off, and those that the policy would drop
+    for what the rules measure."""
+    asked = conversations.select("record_id", text=instruction_text())
+    spoken = asked.select(
+        "record_id", instruction_language=pl.Series(map(script_language, asked["text"]), dtype=pl.String)
+    )
+    section = context.policy.section(SECTION)
+    others = {c.table for c in section.drop.values()} | set(section.requires)
+    section = section.without(others - {"rules"})
+    form = Policy(final=section.model_copy(update={"answers_per_instruction": None, "prefer": ()}))
+    with duckdb.connect() as con:
+        con.register("conversations", conversations.select("record_id", "step", "parent_ids"))
+        con.register("rules", rules.measures(conversations))
+        con.register("language", spoken)
+        schemas = {"rules": rules.COLUMNS, "language": language.COLUMNS}
+        decided = pl.concat(decide(con, form, "final", schemas))
+    dropped = decided.filter(pl.col("status") == "dropped")
+    why = dict(zip(dropped["record_id"], dropped["reasons"].list.join(", "), strict=True))
+    cut = conversations.filter(pl.col("finish_reason").eq_missing("length"))["record_id"]
+    return why | dict.fromkeys(cut, "truncated")
+
+
+def _wish(
+    row: Mapping[str, Any], messages: tuple[Message, ...], settings: FollowUpSettings, context: Context
+) -> Wish | Defect:
+    said = [m for m in messages if m.role != "system"]
+    if [m.role for m in said] != ["user", "assistant"] * (len(said) // 2) or not said:
+        return Defect("not_alternating", "the turns are not the user's and the assistant's by turns")
+    spoken = language_of(row, said[-2].content)
+    prompts = [
+        p
+        for p in context.prompts.find(NAME, language=spoken)
+        if not settings.operators or p.name in settings.operators
+    ]
+    if not prompts:
+        return Defect("no_prompt", f"no operator for language {spoken!r}")
+    id = row["record_id"]
+    prompt = pick(prompts, "operator", context.seed, id)
+    values = {"turns": [m.content[: settings.characters] for m in said]}
+    return Wish(prompt, values, id, labels=labels_of(row, context) | {"language": spoken})
+
+
+def find_failure(turn: str, messages: Iterable[Message]) -> Defect | None:
+    """How a turn fails the conversation it continues: ``not_a_request``, ``repeats`` (what the user said) or
+    ``copied`` (what the assistant said)."""
+    if answers(_REACTION.sub("", turn)):
+        return Defect("not_a_request", turn)
+    new = tokens(turn)
+    for message in messages:
+        old = tokens(message.content)
+        if message.role == "user" and overlap(new, old) > REPEATS:
+            return Defect("repeats", turn)
+        if message.role == "assistant" and " ".join(new) in " ".join(old):
+            return Defect("copied", turn)
+    return None
+
+
+async def _next_turn(
+    wish: Wish,
+    row: Mapping[str, Any],
+    messages: tuple[Message, ...],
+    settings: FollowUpSettings,
+    context: Context,
+) -> Conversation | Reject:
+    made = await draft(wish, ROLE, sampling(settings, context), context, standalone=False)
+    if not isinstance(made, Defect):
+        made = find_failure(made.text, messages) or made
+    if isinstance(made, Defect):
+        return Reject(NAME, made.reason, f"{wish.prompt.id}: {made.detail}", row["record_id"])
+    new = made.conversation(NAME, (row["record_id"],), row["document_ids"] or (), row["licence"])
+    return replace(new, messages=(*messages, Message("user", made.text)), tools=row["tools"])
+
+
+async def run(conversations: pl.DataFrame, settings: FollowUpSettings, context: Context) -> Output:
+    """Complete conversations to instructions of one turn more (``CONVERSATIONS``, step ``follow_up``).
+
+    All answers to one instruction stand in one shard. The rest is rejected as ``not_sampled``, ``not_sound``
+    or ``another_answer``.
+    """
+    asked = pl.col("parent_ids").list.first().fill_null(pl.col("record_id"))
+    conversations = conversations.with_columns(asked=asked)
+    drawn = sample(conversations["asked"], settings.share, None, NAME, context.seed)
+    tried = conversations.filter(pl.col("asked").is_in(drawn))
+    why = await asyncio.to_thread(unsound, tried, context) if tried.height else {}
+    places = sorted(
+        (fraction("answer", context.seed, id), id, asked)
+        for id, asked in tried.select("record_id", "asked").rows()
+        if id not in why
+    )
+    chosen = {asked: id for _, id, asked in reversed(places)}
+    rejects: list[Reject] = []
+
+    def calls() -> Iterator[Awaitable[Conversation | Reject]]:
+        for row in conversations.iter_rows(named=True):
+            id = row["record_id"]
+            if row["asked"] not in drawn:
+                rejects.append(Reject(NAME, "not_sampled", record_id=id))
+            elif id in why:
+                rejects.append(Reject(NAME, "not_sound", why[id], id))
+            elif chosen[row["asked"]] != id:
+                rejects.append(Reject(NAME, "another_answer", chosen[row["asked"]], id))
+            else:
+                messages = read_messages(row)
+                wish = _wish(row, messages, settings, context)
+                if isinstance(wish, Defect):
+                    rejects.append(Reject(NAME, wish.reason, wish.detail, id))
+                else:
+                    yield _next_turn(wish, row, messages, settings, context)
+
+    return outcome(await gather(calls(), context.models.window), rejects)
+
+
+STAGE = MapStage(
+    name=NAME,
+    table="conversations",
+    columns=CONVERSATIONS,
+    version=1,
+    settings=FollowUpSettings,
+    run=run,
+    uses=_uses,
+)
