@@ -100,7 +100,10 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
                 f"{seed}: no such file or folder; check [ingest] of {path} and the command line"
             )
     paths = recipe.ingest.model_copy(update={"paths": (*recipe.ingest.paths, *seeds)})
-    return recipe.model_copy(update={"file": path, "ingest": paths})
+    judged = recipe.critique
+    if judged.calibration is not None:
+        judged = judged.model_copy(update={"calibration": path.parent / judged.calibration})
+    return recipe.model_copy(update={"file": path, "ingest": paths, "critique": judged})
 
 
 @dataclass(frozen=True)
