@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import polars as pl
 from pydantic import BaseModel, Field, model_validator
@@ -36,7 +36,7 @@ from hydata.synthesis.critic.calibration import GENERAL, Calibration, load_calib
 from hydata.synthesis.drafts import gather, labels_of, language_of, pick, read_messages, sampling
 
 NAME = "critique"
-ROLE = "critic"
+ROLE: Final = "critic"
 VERSION = 2
 VARIABLES = ("conversation", "response", "reference", "tools")
 ASPECTS = ("accuracy", "relevance", "completeness", "usefulness", "clarity")
