@@ -388,7 +388,7 @@ def _length_bias(pairs: Mapping[int, Pair], verdicts: Verdicts) -> float | None:
     errors: dict[bool, list[float]] = {True: [], False: []}
     for n, verdict in verdicts.items():
         row = pairs[n]
-        longer = _sign(len(row.response_b) - len(row.response_a))
+        longer = _sign(len(row.response_b.strip()) - len(row.response_a.strip()))
         if row.verdict and longer:
             errors[row.verdict == longer].append((1 - _sign(verdict) * row.verdict) / 2)
     if not errors[True] or not errors[False]:
