@@ -55,7 +55,7 @@ _SLASH = r"[/\uff0f]"
 # bounded: a hostile value may hold a long run of them
 _UNSEEN = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]{0,16}"
 _TURNS = (
-    r"(?=<[|\uff5c][\w\u2581 -]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3, DeepSeek, Hunyuan
+    r"(?=<[|\uff5c][\w\u2581-]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3, DeepSeek, Hunyuan
     r"(?=</?s>)<",  # Llama 2, Mistral
     r"(?=<(?:start|end)_of_turn>)<",  # Gemma
     r"(?=\[/?INST\])\[",
