@@ -206,12 +206,14 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="default: SmolLM2-135M in the process")
     parser.add_argument("--critic", default="smol")
     parser.add_argument("--sample", type=int, default=20)
+    parser.add_argument("--work", type=Path, help="keep the journal here, for a run that goes on")
     parser.add_argument("--out", type=Path, help="also write the page to this file")
     told = parser.parse_args()
     if told.models:
         told.models = told.models.resolve()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = (told.work or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
         files = list(convert(told.data.resolve(), folder))
         rows = read_labelled(files)
         page = [
