@@ -19,7 +19,8 @@ Biases, as rates:
 order        of pairs compared in both orders, how often the first shown wins both times, and the second
              (Zheng et al. 2023, arXiv 2306.05685, section 3.3: position bias)
 padding      of answers judged again with empty words behind them (prompts/pad), how many gain a tier, how
-             many lose one, and what the mean score gains (the same section: verbosity bias)
+             many lose one, and what the mean score gains (the same section: verbosity bias). Of several
+             prompts for one family the padded answer may meet another one
 length       the error rate on pairs where humans prefer the shorter answer less that where they prefer the
              longer (after Saito et al. 2023, arXiv 2310.10076): 0 is fair, 1 always takes the longer one
 """
