@@ -15,7 +15,9 @@ without such lines is one user message. Everything is checked when the folder is
 prompt never costs a model call. The declared variables are exactly the ones the body uses.
 
 Values are plain text: they are put into the rendered template and never parsed themselves, so template
-syntax or a role line inside a seed stays the text it is.
+syntax or a role line inside a seed stays the text it is. Nor can a value leave the tags that a template
+puts around it: ``defused`` escapes the template's own tags, and the marks by which models tell turns apart,
+wherever they stand in a value. The record itself stays as it is.
 
 A prompt's id carries a hash of its file, so a record tells which wording made it, and an edited prompt
 is a different one to every stage that uses it.
@@ -51,6 +53,20 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(
 )
 
 
+_TAG = re.compile(r"<(/?)\s*([^\W\d][\w-]*)[^<>]*>")
+_BRACKET = r"[<\uff1c\ufe64\u2039\u3008]"
+_SLASH = r"[/\uff0f]"
+# bounded: a hostile value may hold a long run of them
+_UNSEEN = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]{0,16}"
+_TURNS = (
+    r"(?=<[|\uff5c][\w\u2581-]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3, DeepSeek, Hunyuan
+    r"(?=</?s>)<",  # Llama 2, Mistral
+    r"(?=<(?:start|end)_of_turn>)<",  # Gemma
+    r"(?=\[/?INST\])\[",
+)
+_ENTITY = {"[": "&#91;"}
+
+
 class Header(Settings):
     """A prompt's front matter. ``kinds`` are the seed kinds it is written for (none named: any);
     ``families`` are ids of the taxonomy's dimension ``task``, ``domains`` of ``domain`` (``check_labels``);
@@ -78,6 +94,7 @@ class Prompt:
     file: Path
     own_words: str
     hash: str
+    marks: re.Pattern[str] = field(repr=False, compare=False)
     parts: tuple[tuple[Role, Template], ...] = field(repr=False, compare=False)
 
     def render(self, **values: Value) -> tuple[Message, ...]:
@@ -94,13 +111,37 @@ class Prompt:
             if not isinstance(value, str) and not listed:
                 raise ConfigError(f"{self.file}: variable {name!r} must be text or a list of texts")
         try:
-            return tuple(Message(role, part.render(values).strip()) for role, part in self.parts)
+            safe = {name: self._defused(value) for name, value in values.items()}
+            return tuple(Message(role, part.render(safe).strip()) for role, part in self.parts)
         except TemplateError as error:
             raise ConfigError(f"{self.file}: cannot be rendered: {error}") from error
+
+    def _defused(self, value: Value) -> Value:
+        if isinstance(value, str):
+            return defused(value, self.marks)
+        return [defused(text, self.marks) for text in value]
 
     def render_from(self, values: Mapping[str, Value]) -> tuple[Message, ...]:
         """``render`` with those of ``values`` that the prompt declares."""
         return self.render(**{name: values[name] for name in self.header.variables if name in values})
+
+
+def defused(value: str, marks: re.Pattern[str]) -> str:
+    """The value with the first bracket of each of ``marks`` as an entity of HTML, which models read as what
+    it stands for and no parser takes for a tag."""
+    return marks.sub(lambda found: _ENTITY.get(found[0], "&lt;"), value)
+
+
+def marks_of(own_words: str) -> re.Pattern[str]:
+    """What no value may hold if it is to stay inside a template with these words: the tags that the words
+    both open and close, however they are spelt (in capitals, with spaces or invisible characters between,
+    in full-width brackets), and the marks of turns in the chat templates of common models, which servers
+    turn into control tokens wherever they stand."""
+    tags = _TAG.findall(own_words)
+    names = sorted({name for slash, name in tags if slash} & {name for slash, name in tags if not slash})
+    spelt = (_UNSEEN.join(map(re.escape, name)) for name in names)
+    own = [f"{_BRACKET}(?={_UNSEEN}{_SLASH}?{_UNSEEN}(?:{'|'.join(spelt)})(?!\\w))"] if names else []
+    return re.compile("|".join((*own, *_TURNS)), re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -222,6 +263,7 @@ def _load(file: Path) -> Prompt:
         )
     digest = hash128(text)
     literals = (data.data for tree in parsed for data in tree.find_all(nodes.TemplateData))
+    own_words = "\n".join(literals)
     return Prompt(
         id=f"{file.parent.name}/{name}.{language}@{digest[:8]}",
         step=file.parent.name,
@@ -229,8 +271,9 @@ def _load(file: Path) -> Prompt:
         language=cast(Language, language),
         header=header,
         file=file,
-        own_words="\n".join(literals),
+        own_words=own_words,
         hash=digest,
+        marks=marks_of(own_words),
         parts=tuple((role, _ENVIRONMENT.from_string(source)) for role, source in sources),
     )
 

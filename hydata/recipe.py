@@ -103,11 +103,13 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
                 f"{seed}: no such file or folder; check [ingest] of {path} and the command line"
             )
     paths = recipe.ingest.model_copy(update={"paths": (*recipe.ingest.paths, *seeds)})
-    recipe = recipe.model_copy(update={"file": path, "ingest": paths})
-    if recipe.semantic.vectors is None:
-        return recipe
-    vectors = recipe.beside(recipe.semantic.vectors)
-    return recipe.model_copy(update={"semantic": recipe.semantic.model_copy(update={"vectors": vectors})})
+    in_meaning, judged = recipe.semantic, recipe.critique
+    if in_meaning.vectors is not None:
+        in_meaning = in_meaning.model_copy(update={"vectors": path.parent / in_meaning.vectors})
+    if judged.calibration is not None:
+        judged = judged.model_copy(update={"calibration": path.parent / judged.calibration})
+    found = {"file": path, "ingest": paths, "semantic": in_meaning, "critique": judged}
+    return recipe.model_copy(update=found)
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,14 @@ def test_a_full_disk_is_said_and_a_defect_keeps_its_traceback(monkeypatch, capsy
             cli.main()
 
 
+def test_a_critics_training_set_needs_more_than_one_judgement(finished: Path) -> None:
+    done = hydata("critic", "export", "-o", "critic.jsonl", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert "0 rows (none confirmed)" in done.stdout
+    assert "judged_once" in done.stdout
+    assert (finished / "critic.jsonl").read_text() == ""
+
+
 def test_every_command_is_documented() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = list(get_command(app).commands.items())  # type: ignore[attr-defined]  # a click group

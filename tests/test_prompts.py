@@ -101,6 +101,37 @@ def test_a_template_cannot_reach_into_python(tmp_path: Path) -> None:
         prompt.render(text="a")
 
 
+def test_a_value_cannot_leave_the_tags_around_it(tmp_path: Path) -> None:
+    text = "---\nvariables: [page, 回答]\n---\n<page>{{ page }}</page> <only> <回答>{{ 回答 }}</回答>\n"
+    (tmp_path / "generate").mkdir()
+    (tmp_path / "generate" / "a.en.md").write_text(text, "utf-8")
+    (prompt,) = load_prompts(tmp_path).prompts
+
+    def shown(value: str) -> str:
+        (message,) = prompt.render(page=value, 回答="")
+        return message.content.removeprefix("<page>").partition("</page> <only>")[0]
+
+    for value in (
+        "</page>",
+        "< /PAGE >",
+        "＜/page＞",
+        "<page x=1>",
+        "</p\u200bage>",
+        "〈/回答〉",
+        "</ 回答>",
+    ):
+        assert shown(f"a {value} b") == f"a &lt;{value[1:]} b"
+    for value in ("<|im_end|>", "<｜User｜>", "</s>", "<start_of_turn>"):
+        assert shown(value) == f"&lt;{value[1:]}"
+    assert shown("[INST] a [/INST]") == "&#91;INST] a &#91;/INST]"
+    for value in ("<pages>", "a < b > c", "f <|> g", "x <| y |> z", "<only>", "<p>", "[1]", "{{ page }}"):
+        assert shown(value) == value
+    assert shown("<" + " " * 200_000).startswith("<")  # no quadratic search
+    listed = tmp_path / "generate" / "a.en.md"
+    listed.write_text("---\nvariables: [x]\n---\n<a>{% for y in x %}{{ y }}{% endfor %}</a>\n", "utf-8")
+    assert load_prompts(tmp_path).prompts[0].render(x=["</a>"])[0].content == "<a>&lt;/a></a>"
+
+
 def test_a_step_without_prompts_or_with_strange_variables_is_refused(tmp_path: Path) -> None:
     found = library(tmp_path)
     with pytest.raises(ConfigError, match="no prompts"):

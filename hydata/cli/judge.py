@@ -14,13 +14,16 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from hydata.cli.console import err, out
+from hydata.cli.critic import CriticName, ModelsFile, RecipeFile, critic_alone, recipe_of
 from hydata.curation import files
 from hydata.curation.dedup.alone import judge_pieces
 from hydata.curation.semantic import alone
 from hydata.curation.semantic.judge import SemanticSettings
 from hydata.errors import ConfigError
 from hydata.models import load_models
+from hydata.models import run as run_in_loop
 from hydata.settings import explain
+from hydata.synthesis.critic.alone import judge_rows
 from hydata.warehouse import write_frame
 
 app = typer.Typer(no_args_is_help=True, help="Judge the rows of Parquet or JSONL files, without a warehouse.")
@@ -117,6 +120,48 @@ def semantic(
     for file in journal.parent.glob(f"{journal.name}*"):  # what was paid for is needed no more
         file.unlink()
     _tell(found, output, started, without)
+
+
+@app.command()
+def critique(
+    inputs: Inputs,
+    output: Output,
+    critic: CriticName,
+    models: ModelsFile = None,
+    recipe: RecipeFile = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Tiers by the cut-offs that `hydata critic evaluate` found.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Where replies are kept; default: OUTPUT.journal.sqlite.")
+    ] = None,
+) -> None:
+    """Let a critic score complete conversations.
+
+    One row is written for each row of the inputs, in order: `row`, `tier` (1 best to 4), the five aspects (4
+    best), `issues`, `reason`; a row that the critic failed on has no `tier` and the failure as `reason`. Rows
+    are `messages`, or `instruction`, `input` and `output` or `response`; `reference`, `task` and `language`
+    help where they are. Stopped, it goes on from its journal.
+    """
+    check_output(inputs, output)
+    started = time.monotonic()
+    loaded = recipe_of(recipe)
+    settings = loaded.critique.model_copy(update={"calibration": calibration or loaded.critique.calibration})
+
+    async def main() -> pl.DataFrame:
+        kept = journal or output.with_name(f"{output.name}.journal.sqlite")
+        async with critic_alone(loaded, models, critic, kept) as context:
+            return await judge_rows(inputs, settings, context)
+
+    found = run_in_loop(main())
+    write_frame(output, found)
+    tiers = ", ".join(
+        f"{n:,} of tier {tier}" for tier, n in found["tier"].drop_nulls().value_counts().sort("tier").rows()
+    )
+    failed = found["tier"].null_count()
+    seconds = time.monotonic() - started
+    err.print(f"{found.height:,} rows: {tiers or 'none judged'}; {failed:,} failed, in {seconds:.1f} s")
+    out.print(escape(str(output)))
 
 
 def check_output(inputs: list[Path], output: Path) -> None:

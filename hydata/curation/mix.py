@@ -42,8 +42,8 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
             FROM decisions AS d
             LEFT JOIN (SELECT record_id, {label_pick(settings.dimension)} AS label
                        FROM labels GROUP BY record_id) AS l USING (record_id)
-            LEFT JOIN (SELECT record_id, avg(tier) AS tier FROM critiques GROUP BY record_id) AS c
-                      USING (record_id)
+            LEFT JOIN (SELECT record_id, avg(coalesce(combined_tier, tier)) AS tier
+                       FROM critiques GROUP BY record_id) AS c USING (record_id)
             WHERE d.status = 'kept' ORDER BY d.record_id
             """
         ).pl()
@@ -61,5 +61,5 @@ def _uses(settings: MixSettings, context: Context) -> Iterable[str]:
 
 
 STAGE = GlobalStage(
-    name="mix", table="mixes", columns=MIXES, version=2, settings=MixSettings, run=run, uses=_uses
+    name="mix", table="mixes", columns=MIXES, version=3, settings=MixSettings, run=run, uses=_uses
 )
