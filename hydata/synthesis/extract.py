@@ -42,7 +42,7 @@ from hydata.synthesis.drafts import (
 )
 from hydata.synthesis.generate import excerpt
 from hydata.synthesis.grounding import Found, fold, locate, supported
-from hydata.synthesis.questions import asks_the_person, clean_question, find_answer_defect, trim_answer
+from hydata.synthesis.questions import clean_question, find_answer_defect, is_personal, trim_answer
 from hydata.synthesis.text import MIN_TOKENS, Defect, answers, asks, clean_instruction, find_defect, tokens
 
 NAME: Final = "extract"
@@ -95,6 +95,7 @@ def _uses(settings: ExtractSettings, context: Context) -> Iterable[str]:
 def _unfit(settings: ExtractSettings) -> pl.Expr:
     """Why a Q&A document is not even looked at, or null; by columns, so that a long one costs nothing."""
     length, start = pl.col("text").str.len_chars(), pl.col("answer_start")
+    prose = pl.col("text").str.replace_all(r"(?s)```.*?```", "")
     reasons = {
         "no_answer": start.is_null() | (start >= length),
         "unsupported_language": ~pl.col("language").is_in(LANGUAGES).fill_null(False),
@@ -102,7 +103,7 @@ def _unfit(settings: ExtractSettings) -> pl.Expr:
         "question_too_long": start > settings.max_question,
         "answer_too_long": length - start > settings.max_answer,
         # what points at a picture, as the rules judge sees it
-        "missing_media": count_phrases(pl.col("text"), "missing_media") > 0,
+        "missing_media": count_phrases(prose, "missing_media") > 0,
     }
     return pl.coalesce(pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items())
 
@@ -112,7 +113,7 @@ def _answered(row: Mapping[str, Any]) -> Conversation | Reject:
     id, text = row["document_id"], row["text"]
     question = clean_question(text[: row["answer_start"]])
     start, end = trim_answer(text, row["answer_start"])
-    defect = _question_defect(question, row["language"]) or find_answer_defect(text[start:end], question)
+    defect = _defect(question, text[start:end], row["language"])
     if defect is not None:
         return Reject(NAME, defect.reason, defect.detail, id)
     return Conversation(
@@ -124,14 +125,14 @@ def _answered(row: Mapping[str, Any]) -> Conversation | Reject:
     )
 
 
-def _question_defect(question: str, language: str) -> Defect | None:
+def _defect(question: str, answer: str, language: str) -> Defect | None:
     if defect := find_defect(question, language, ""):
         return defect
     if not asks(question):
         return Defect("not_a_request", question)
-    if asks_the_person(question, language):
-        return Defect("asks_the_person", question)
-    return None
+    if defect := find_answer_defect(answer, question):
+        return defect
+    return Defect("personal", f"{question}: {answer}") if is_personal(question, answer, language) else None
 
 
 # --- other documents, by a model -------------------------------------------------------------------------

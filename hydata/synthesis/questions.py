@@ -31,7 +31,7 @@ _ADDRESSED = (
 _GREETING = re.compile(
     rf"\A\s*(?:hi|hello|hey|greetings|dear|good (?:morning|evening|afternoon|day))(?: {_ADDRESSED}){{0,2}}"
     r"\s*(?:[,!.:]+|(?=\n)|\Z)\s*"
-    r"|\A\s*(?:各位|尊敬的)?(?:医生|大夫|老师|专家|朋友们?)?[,，]?(?:(?:你好|大家好|早上好|晚上好|下午好)[,，!！。.:：~\s]+"
+    r"|\A\s*(?:各位|尊敬的)?(?:医生|大夫|老师|专家|朋友们?)?[,，]?(?:(?:你好|嗨|哈喽|大家好|早上好|晚上好|下午好)[,，!！。.:：~\s]+"
     r"|(?:你好|大家好)\Z|您好[,，!！。.:：~\s]*|(?:尊敬的|各位)(?:医生|大夫|老师|专家|朋友们?)[,，!！:：\s]+)",
     re.IGNORECASE,
 )
@@ -144,7 +144,7 @@ _WISHED = re.compile(
     r"|(?:(?<=[。！？，,.!?；\n])|(?<=[\u4e00-\u9fff]))\s*(?:"
     r"(?:以上[^，。！？]{0,16}[，,]?)?(?:衷心)?(?:希望|期望|但愿|愿)[^，。！？,]{0,12}"
     r"(?:解释|回答|解答|答复|建议|内容|答案|上述|对)[^，。！？,]{0,20}(?:帮助|协助|帮到|有用|参考)[^，。！？,]{0,6}"
-    r"|以上(?:内容)?(?:仅供|可以做为|可作为|供)[^，。！？,]{0,6}参考"
+    r"|以上[^，。！？,]{0,6}(?:仅供|可以做为|可作为|供)[^，。！？,]{0,6}参考"
     r"|(?:最后)?(?:祝|愿)(?:您|你|患者|大家|早日|身体|生活)[^，。！？]{0,16}(?:[，,][^，。！？]{0,10}(?:健康|康复|愉快))?"
     r"|(?:感谢|谢谢)(?:您|你|大家)?(?:的)?(?:进行)?[^，。！？,]{0,10}"
     r")[。！!.~，,\s]*\Z",
@@ -192,9 +192,9 @@ _ELSEWHERE = re.compile(
     r"(?:(?:other|previous|accepted|above|first|second|top) )?(?:answers?|comments?)"
     r" (?:above|below|says?|said|mentions?|mentioned|covers?|covered|is (?:right|correct|good|great))\b"
     r"|\b(?:other|previous|accepted|existing|above) (?:answers?|answerers?|commenters?|posters?|comments?)\b"
-    r"|\b(?:in|to|from) (?:the|your|my|his|her) comments?\b|@\w{2,}"
+    r"|\b(?:in|to|from) (?:the|your|my|his|her) comments?\b|(?<!\w)@\w{2,}"
     r"|\b(?:as|like) (?:\w+ ){1,2}(?:said|mentioned|pointed out|noted|suggested)\b"
-    r"|楼上|楼主|(?:其他|上面|前面)(?:的)?(?:回答|答案|答主)|评论区",
+    r"|楼上|(?:其他|上面|前面)(?:的)?(?:回答|答案|答主)|评论区",
     re.IGNORECASE,
 )
 _EMPTY_WORDS = re.compile(
@@ -203,6 +203,15 @@ _EMPTY_WORDS = re.compile(
     r"|same (?:question|problem)|解决了|同问|不知道|顶|沙发|无|暂无|没有回答|不清楚|谢邀)\W*",
     re.IGNORECASE,
 )
+_POINTER = re.compile(
+    r"\b(?:available (?:from|at|on|here|via)|(?:can|may) be found (?:at|on|in|here)|"
+    r"(?:please )?(?:see|visit|refer"
+    r" to|consult|check) (?:the|our|this|for)\b|(?:more|further) (?:information|details))"
+    r"|(?:请|可)(?:参见|参阅|访问|查看|见)",
+    re.IGNORECASE,
+)
+_POINTED = 160
+"""Characters of an answer up to which pointing at another page is all it does."""
 _NOTICE = 400
 """Characters of an answer up to which a notice of a duplicate is all it says."""
 
@@ -215,6 +224,8 @@ def find_answer_defect(answer: str, question: str) -> Defect | None:
         return Defect("empty_answer", answer)
     if _URL.search(answer) and _LINK_WORDS.match(_URL.sub(" ", answer)):
         return Defect("only_link", answer)
+    if len(answer) < _POINTED and _POINTER.search(answer):
+        return Defect("points_elsewhere", answer)
     if len(answer) < _NOTICE and _DUPLICATE.search(answer):
         return Defect("duplicate_notice", answer)
     if found := _ELSEWHERE.search(_CODE.sub(" ", answer)):
@@ -227,16 +238,20 @@ def find_answer_defect(answer: str, question: str) -> Defect | None:
 
 
 _PERSON = re.compile(
-    r"\b(?:are|were|do|did|have|would|will|am i|don'?t|aren'?t|can) you\b"
-    r"(?! (?:\w+ )?(?:write|explain|tell|give|show|"
-    r"help|describe|list|make|create|translate|recommend|name|define|calculate|solve|provide|suggest))"
+    r"\A\W*(?:do|did|have|would|will|don'?t|aren'?t) you\b|\b(?:are|were) you\b"
+    r"|\b(?:what|who|where|when|why|which \w+) (?:do|did|have|would|will) you\b(?! (?:call|get|need|use)\b)"
     r"|\byour (?!own\b)\w+|\byou(?:'re| are| have| should| will| can'?t| cannot)\b"
-    r"|[你您](?!好)",
+    r"|\bhow(?:'s| is| are) (?:it going|things|life|your?)\b|\bwhat'?s up\b"
+    r"|[你您](?!好)|最近(?:如何|怎么样|怎样|好吗|还好)",
     re.IGNORECASE,
 )
+_FIRST_PERSON = re.compile(r"\b(?:I|I'[a-z]+|[Mm]e|[Mm]y|[Mm]ine)\b|(?<!自)我(?![们国院校])")
 _SHORT = {"en": 9, "zh": 14}
 
 
-def asks_the_person(question: str, language: str) -> bool:
-    """Whether a short question is about whoever answers ("do you drink"), so that the reply is theirs."""
-    return len(tokens(question)) <= _SHORT[language] and _PERSON.search(question) is not None
+def is_personal(question: str, answer: str, language: str) -> bool:
+    """Whether a short question is about whoever answers ("do you drink"), or is answered by them about
+    themselves ("what makes one sad", "I am software"): such a reply is theirs alone."""
+    if len(tokens(question)) > _SHORT[language]:
+        return False
+    return bool(_PERSON.search(question) or _FIRST_PERSON.search(_CODE.sub(" ", answer)))
