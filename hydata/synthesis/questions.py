@@ -17,6 +17,7 @@ from itertools import pairwise
 from hydata.synthesis.text import Defect, tokens
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 _BREAK_TAG = re.compile(r"<(?:br|/p|/div|/li)\s*/?>", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|b|i|u|p|em|br|li|ul|ol|hr|div|span|font|strong|img|h[1-6]|pre|code|blockquote|sub|sup|table|tr|td)"
@@ -74,12 +75,23 @@ def clean_question(text: str) -> str:
     """The request of a post, without what is said around it."""
     pieces = _CODE.split(text)
     pieces[::2] = [_unmarked(piece) for piece in pieces[::2]]
-    paragraphs = []
-    for paragraph in re.split(r"\n[ \t]*\n", "".join(pieces)):
-        if paragraph.strip() and not _EDIT.match(paragraph.strip()):
-            paragraphs.append(paragraph if "```" in paragraph else _without_courtesy(paragraph))
-    paragraphs = _without_signature([p.rstrip() for p in paragraphs if p.strip()])
-    return "\n\n".join(paragraphs).strip()
+    parts = _FENCE.split("".join(pieces))
+    parts[::2] = [_request(part) for part in parts[::2]]
+    parts[-1] = _without_signature(parts[-1])
+    return re.sub(r"\n{3,}```", "\n\n```", "".join(parts)).strip()
+
+
+def _request(prose: str) -> str:
+    """What stands between two blocks of code, with the line breaks at its ends."""
+    kept = []
+    for paragraph in re.split(r"\n[ \t]*\n", prose.strip()):
+        if not _EDIT.match(paragraph) and (said := _without_courtesy(paragraph)):
+            kept.append(said)
+    bare = prose.strip()
+    if not bare or not kept:
+        return "\n\n" if prose else ""
+    start = prose.index(bare)
+    return prose[:start] + "\n\n".join(kept) + prose[start + len(bare) :]
 
 
 def _unmarked(text: str) -> str:
@@ -101,7 +113,7 @@ def _without_courtesy(paragraph: str) -> str:
             kept.append("".join(said))
         line = "".join(kept).rstrip()
         if line:
-            lines.append(re.sub(r"[，,、]\Z", "。", line) if line.endswith(("，", ",")) else line)
+            lines.append(re.sub(r"[，、]\Z", "。", line))
     return "\n".join(lines)
 
 
@@ -121,15 +133,15 @@ def _split(pattern: re.Pattern[str], text: str) -> list[str]:
     return [text[a:b] for a, b in pairwise(ends) if a < b]
 
 
-def _without_signature(paragraphs: list[str]) -> list[str]:
+def _without_signature(prose: str) -> str:
     """Without a closing word and the name below it, at the very end."""
-    lines = "\n\n".join(paragraphs).split("\n")
+    lines = prose.rstrip().split("\n")
     for back in (1, 2, 3):
-        closing = len(lines) - back
-        below = [line for line in lines[closing + 1 :] if line.strip()]
-        if closing > 0 and _CLOSING.match(lines[closing].strip()) and all(len(tokens(b)) <= 3 for b in below):
-            return ["\n".join(lines[:closing]).rstrip()]
-    return ["\n".join(lines)]
+        said, below = lines[:-back], lines[len(lines) - back + 1 :]
+        closes = said and _CLOSING.match(lines[-back].strip())
+        if closes and all(len(tokens(line)) <= 3 for line in below):
+            return "\n".join(said)
+    return prose
 
 
 _GREETED = re.compile(

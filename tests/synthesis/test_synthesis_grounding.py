@@ -11,7 +11,10 @@ TEXT = (
     "and a mirror of bronze — so travellers say — threw the light 50 km across the sea. "
     "It was not rebuilt after the earthquake of 1323."
 )
-TEXT_ZH = "亚历山大灯塔建于公元前280年，耸立在法罗斯岛上。据说，铜镜把火光反射到50公里外的海面。1323年地震以后没有重建。"
+TEXT_ZH = (
+    "亚历山大灯塔建于公元前280年，耸立在法罗斯岛上。据说，铜镜把火光反射到50公里外的海面。"
+    "1323年地震以后没有重建。"
+)
 
 
 def stands(quote: str, text: str) -> list[str] | None:
