@@ -42,7 +42,13 @@ from hydata.synthesis.drafts import (
 )
 from hydata.synthesis.generate import excerpt
 from hydata.synthesis.grounding import Found, fold, locate, supported
-from hydata.synthesis.questions import clean_question, find_answer_defect, is_personal, trim_answer
+from hydata.synthesis.questions import (
+    clean_question,
+    find_answer_defect,
+    find_question_defect,
+    is_personal,
+    trim_answer,
+)
 from hydata.synthesis.text import MIN_TOKENS, Defect, answers, asks, clean_instruction, find_defect, tokens
 
 NAME: Final = "extract"
@@ -130,7 +136,7 @@ def _defect(question: str, answer: str, language: str) -> Defect | None:
         return defect
     if not asks(question):
         return Defect("not_a_request", question)
-    if defect := find_answer_defect(answer, question):
+    if defect := find_question_defect(question) or find_answer_defect(answer, question):
         return defect
     return Defect("personal", f"{question}: {answer}") if is_personal(question, answer, language) else None
 

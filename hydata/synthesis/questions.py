@@ -249,6 +249,31 @@ def find_answer_defect(answer: str, question: str) -> Defect | None:
     return None
 
 
+_CONTEXT = re.compile(
+    r"\b(?:this|that|the following) (?:list|guide|form|section)\b"
+    r"|\A\W*(?:what|how) about\b|\A\W*what else\b"
+    r"|\A\W*(?:where|how) (?:can|do|could) (?:i|we|one|people) (?:find out|find|learn|get|read|know)"
+    r" (?:out )?(?:more|further|additional)(?: \w+)?\W*\Z"
+    r"|(?:本|该)(?:清单|列表|网站|平台|表格)|\A(?:那么?|还有|其他)[^，。？]{0,6}呢",
+    re.IGNORECASE,
+)
+_LOST_PICTURE = re.compile(
+    r"\b(?:like this|as follows|shown here|the following(?: \w+){1,3})\s*:?[ \t]*"
+    r"(?:\n[ \t]*\n(?![-*>`\d\"“|])|\Z)",
+    re.IGNORECASE,
+)
+
+
+def find_question_defect(question: str) -> Defect | None:
+    """What a question of a page or forum lacks without its surroundings, beyond ``find_defect``: the page's
+    own topic, or a picture, which left nothing in the text but "looks like this:"."""
+    if found := _CONTEXT.search(question):
+        return Defect("needs_context", f"{found[0]!r} in: {question}")
+    if found := _LOST_PICTURE.search(question):
+        return Defect("missing_media", f"{found[0].strip()!r} in: {question}")
+    return None
+
+
 _PERSON = re.compile(
     r"\A\W*(?:do|did|have|would|will|don'?t|aren'?t) you\b|\b(?:are|were) you\b"
     r"|\b(?:what|who|where|when|why|which \w+) (?:do|did|have|would|will) you\b(?! (?:call|get|need|use)\b)"

@@ -22,7 +22,13 @@ from hydata.seeds import SeedSettings, read, walk
 from hydata.stage import Context
 from hydata.synthesis import extract
 from hydata.synthesis.extract import ExtractSettings
-from hydata.synthesis.questions import clean_question, find_answer_defect, is_personal, trim_answer
+from hydata.synthesis.questions import (
+    clean_question,
+    find_answer_defect,
+    find_question_defect,
+    is_personal,
+    trim_answer,
+)
 from hydata.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +178,23 @@ def test_an_answer_only_loses_its_ends(answer: str, kept: str) -> None:
 )
 def test_what_cannot_be_a_reference_has_its_reason(answer: str, reason: str | None) -> None:
     defect = find_answer_defect(answer, "How do I clean a kettle?")
+    assert (defect and defect.reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ("What about conditions that are not on this list?", "needs_context"),
+        ("Where can I learn more?", "needs_context"),
+        ("Where can I learn more about the moon?", None),
+        ("What is it?\n\nMy tea was made with the following device:\n\nIs it special?", "missing_media"),
+        ("My kettle looks like this:", "missing_media"),
+        ("Which is best?\n\nI can buy the following kettles:\n\n- steel\n- glass", None),
+        ("Why does it print this?\n\nThe code looks like this:\n\n```\nx\n```", None),
+    ],
+)
+def test_a_question_out_of_its_surroundings_is_told(question: str, reason: str | None) -> None:
+    defect = find_question_defect(question)
     assert (defect and defect.reason) == reason
 
 
