@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +32,17 @@ from hydata.recipe import Recipe
 from hydata.run import Progress, run_recipe
 from hydata.session import Session
 from hydata.stage import Settings
-from hydata.synthesis import critique, evolve, follow_up, generate, label, respond, self_instruct
+from hydata.synthesis import critique, evolve, extract, follow_up, generate, label, respond, self_instruct
 from hydata.synthesis.drafts import fraction
 from hydata.synthesis.drafts import sample as sample_ids
+from hydata.synthesis.extract import ExtractSettings
+from hydata.synthesis.generate import GenerateSettings
 from hydata.warehouse import JOURNAL, Head, NodeState, Shard, connect, write_head, write_shard, write_usage
 
 SAMPLE = 256
 
 STEPS = (
+    extract.NAME,
     generate.NAME,
     label.NAME,
     evolve.NAME,
@@ -150,13 +153,15 @@ async def forecast(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """``documents`` and ``conversations`` tell how many of the ``rows`` are in each shard of ingest."""
+    """``conversations`` tells how many of the ``rows`` are in each shard of ingest, ``documents`` how many of
+    them each step reads; ``left``, what part of a step's ``share`` of the documents its cap lets it ask."""
 
     rows: int
     sampled: int
     absent: tuple[str, ...]
-    documents: tuple[int, ...]
+    documents: Mapping[str, tuple[int, ...]]
     conversations: tuple[int, ...]
+    left: Mapping[str, float]
 
     @property
     def everything(self) -> bool:
@@ -188,7 +193,14 @@ def _draw(ingested: Session, size: int, scratch: Path) -> _Drawn:
     """
     root, head, seed = ingested.root, ingested.head, ingested.recipe.seed
     state = head.nodes.get("ingest", NodeState(""))
-    chosen = [_generated(root, shard, ingested.recipe) for shard in state.shards]
+    wanted = [_wanted(root, shard, ingested.recipe) for shard in state.shards]
+    chosen = [frame["document_id"] for frame in wanted]
+    of_all = pl.concat(wanted) if wanted else pl.DataFrame(schema=_WANTED)
+    read = {
+        extract.NAME: [int((frame["read"] | frame[extract.NAME]).sum()) for frame in wanted],
+        generate.NAME: [int(frame[generate.NAME].sum()) for frame in wanted],
+    }
+    left = {step: int(of_all[step].sum()) / max(1, int(of_all[f"{step} uncapped"].sum())) for step in read}
     with connect(root, head, ingested.schemas) as con:
         asked = pl.DataFrame({"document_id": pl.concat([pl.Series(dtype=pl.String), *chosen])})
         con.register("asked", asked)
@@ -209,17 +221,40 @@ def _draw(ingested: Session, size: int, scratch: Path) -> _Drawn:
         rows=rows,
         sampled=sampled,
         absent=tuple(strata.filter(pl.col("wanted") == 0)["stratum"]),
-        documents=tuple(map(len, chosen)),
+        documents={step: tuple(counts) for step, counts in read.items()},
         conversations=tuple(shard.rows.get("conversations", 0) for shard in state.shards),
+        left=left,
     )
 
 
-def _generated(root: Path, shard: Shard, recipe: Recipe) -> pl.Series:
-    """The documents of a shard of ingest that the recipe asks for instructions; nothing comes of the rest."""
-    ids = pl.read_parquet(root / shard.path, columns=["document_id"])["document_id"]
-    settings = recipe.generate
-    chosen = sample_ids(ids, settings.share, settings.max_documents, generate.NAME, recipe.seed)
-    return pl.Series(sorted(chosen), dtype=pl.String)
+_WANTED = pl.Schema(
+    {"document_id": pl.String(), "read": pl.Boolean()}
+    | {name: pl.Boolean() for step in (extract.NAME, generate.NAME) for name in (step, f"{step} uncapped")}
+)
+
+
+def _wanted(root: Path, shard: Shard, recipe: Recipe) -> pl.DataFrame:
+    """The documents of a shard of ingest that something is to come of: whether it is Q&A to be ``read``
+    without a model, and which steps ask a model about it, with their caps and without."""
+    documents = pl.read_parquet(root / shard.path, columns=["document_id", "kind"])
+    is_qa = pl.col("kind") == "qa"
+
+    def drawn(settings: ExtractSettings | GenerateSettings, step: str, fit: pl.Expr) -> dict[str, pl.Expr]:
+        ids = documents.filter(fit)["document_id"]
+        caps = {step: settings.max_documents, f"{step} uncapped": None}
+        asked = {name: sample_ids(ids, settings.share, cap, step, recipe.seed) for name, cap in caps.items()}
+        return {
+            name: pl.col("document_id").is_in(pl.Series(sorted(ids), dtype=pl.String).implode())
+            for name, ids in asked.items()
+        }
+
+    columns = {
+        "read": is_qa & recipe.extract.qa,
+        **drawn(recipe.extract, extract.NAME, ~is_qa),
+        **drawn(recipe.generate, generate.NAME, pl.lit(True)),
+    }
+    wanted = documents.with_columns(**columns).filter(pl.any_horizontal("read", extract.NAME, generate.NAME))
+    return wanted.sort("document_id").select(_WANTED.names())
 
 
 _IDS = {
@@ -240,17 +275,16 @@ def _sampled(root: Path, shard: Shard, chosen: pl.Series, scratch: Path) -> Shar
 
 
 def _scaled(recipe: Recipe, drawn: _Drawn) -> Recipe:
-    """The recipe for the sample: nothing to read, no document to leave out, and without the caps of a shard's
-    rows, with which ``_asked`` reckons. A sample that is everything has the shards of the whole."""
-    changed: dict[str, Settings] = {
-        "ingest": recipe.ingest.model_copy(update={"paths": ()}),
-        "generate": recipe.generate.model_copy(update={"share": 1.0, "max_documents": None}),
-    }
+    """The recipe for the sample: nothing to read, and without the caps of a shard's rows, with which
+    ``_asked`` reckons. A sample that is everything has the shards of the whole."""
+    changed: dict[str, Settings] = {"ingest": recipe.ingest.model_copy(update={"paths": ()})}
     if not drawn.everything:
         per_row = recipe.generate.per_document / recipe.ingest.shard_rows
         shards, of_sample = (math.ceil(rows * per_row) for rows in (drawn.rows, drawn.sampled))
         attempts = recipe.self_instruct.count * (shards / of_sample) * (drawn.sampled / drawn.rows)
         changed |= {
+            "extract": recipe.extract.model_copy(update={"max_documents": None}),
+            "generate": recipe.generate.model_copy(update={"max_documents": None}),
             "label": recipe.label.model_copy(update={"max_per_shard": None}),
             "evolve": recipe.evolve.model_copy(update={"max_per_shard": None}),
             "self_instruct": recipe.self_instruct.model_copy(update={"count": math.ceil(attempts)}),
@@ -268,18 +302,25 @@ def _left(shards: Iterable[float], share: float, cap: int | None) -> float:
 
 # --- what the sample's rows stand for --------------------------------------------------------------------
 
-_ASKED = """
+_LINE = """
+    CREATE TEMP VIEW line AS
     WITH RECURSIVE line AS (
-        SELECT record_id, step AS branch, if(step = 'generate', document_ids[1], record_id) AS seed
+        SELECT record_id, step AS branch, if(step = 'extract' AND prompt_id IS NULL, 'read', step) AS origin,
+               if(step IN ('extract', 'generate'), document_ids[1], record_id) AS seed
         FROM conversations WHERE step NOT IN ('evolve', 'respond', 'follow_up')
         UNION ALL
-        SELECT c.record_id, if(c.step = 'evolve', 'evolve', line.branch), line.seed
+        SELECT c.record_id, if(c.step = 'evolve', 'evolve', line.branch), line.origin, line.seed
         FROM conversations AS c JOIN line ON c.parent_ids[1] = line.record_id
         WHERE c.step IN ('evolve', 'respond', 'follow_up')
-    ),
-    asked AS (
+    )
+    SELECT * FROM line
+"""
+"""Where every record comes from: Q&A whose pairs are read without a model has no cap, like a dataset."""
+
+_ASKED = """
+    WITH asked AS (
         SELECT step, coalesce(parent_ids[1], document_ids[1]) AS id FROM conversations
-        WHERE step IN ('generate', 'evolve', 'respond', 'follow_up')
+        WHERE step IN ('generate', 'evolve', 'respond', 'follow_up') OR step = 'extract' AND prompt_id IS NOT NULL
         UNION
         SELECT 'label', record_id FROM labels WHERE judge = 'labeller'
         UNION
@@ -288,8 +329,12 @@ _ASKED = """
         SELECT stage, record_id FROM rejects
         WHERE stage IN ('generate', 'label', 'evolve', 'respond', 'follow_up', 'critique')
             AND reason NOT IN (SELECT unnest($unasked))
+        UNION
+        SELECT stage, record_id FROM rejects JOIN documents ON record_id = document_id
+        WHERE stage = 'extract' AND kind <> 'qa' AND reason NOT IN (SELECT unnest($unasked))
     )
-    SELECT asked.step, coalesce(line.seed, asked.id) AS seed, line.branch
+    SELECT asked.step, coalesce(line.seed, asked.id) AS seed, line.branch,
+           if(asked.step IN ('extract', 'generate'), asked.step, line.origin) AS origin
     FROM asked LEFT JOIN line ON asked.id = line.record_id
     ORDER BY ALL
 """
@@ -298,42 +343,50 @@ _ASKED = """
 def _asked(con: duckdb.DuckDBPyConnection, recipe: Recipe, drawn: _Drawn, ledger: Ledger) -> pl.DataFrame:
     """What the sample made calls for: ``step``, the ``seed`` that it descends from (an attempt of
     self-instruct descends from itself) and ``weight``, the number of such things in a whole run."""
+    con.execute(_LINE)
     asked: pl.DataFrame = con.sql(_ASKED, params={"unasked": UNASKED}).pl()
     attempts = sum(
         s.calls for (purpose, _), s in ledger.groups.items() if _step(purpose) == self_instruct.NAME
     )
-    own = [(self_instruct.NAME, f"attempt {i}", self_instruct.NAME) for i in range(attempts)]
+    name = self_instruct.NAME
+    own = [(name, f"attempt {i}", name, name) for i in range(attempts)]
     asked = pl.concat([asked, pl.DataFrame(own, schema=asked.schema, orient="row")])
     if drawn.everything:
         return asked.with_columns(weight=1.0)
 
     each = drawn.rows / drawn.sampled
-    generated = each * _count(con, "SELECT count(*) FROM conversations WHERE step = 'generate'")
-    per_document = generated / max(1, sum(drawn.documents))
-    labelled = [*(rows * per_document for rows in drawn.documents), *drawn.conversations]
+    labelled: list[float] = [*drawn.conversations]
+    for first, read in drawn.documents.items():
+        made = each * _count(con, drawn, f"SELECT record_id FROM conversations WHERE step = '{first}'")
+        labelled += [rows * made / max(1, sum(read)) for rows in read]
     label_left = _left(labelled, recipe.label.share, recipe.label.max_per_shard)
 
     size = recipe.ingest.shard_rows
-    full, rest = divmod(each * _count(con, "SELECT count(*) FROM admitted WHERE gate = 'gates.evolve'"), size)
+    admitted = each * _count(con, drawn, "SELECT record_id FROM admitted WHERE gate = 'gates.evolve'")
+    full, rest = divmod(admitted, size)
     evolved = [size] * int(full) + [rest]
     evolve_left = _left(evolved, recipe.evolve.share, recipe.evolve.max_per_shard)
     wanted = recipe.self_instruct.count * math.ceil(full + rest / size)
 
     branch, step = pl.col("branch"), pl.col("step")
+    left = pl.col("origin").replace_strict(dict(drawn.left), default=1.0, return_dtype=pl.Float64)
     return asked.with_columns(
         weight=pl.when(branch.eq_missing(self_instruct.NAME))
         .then(wanted / max(1, attempts))
         .when(step == label.NAME)
-        .then(each * label_left)
+        .then(each * left * label_left)
         .when((step == evolve.NAME) | branch.eq_missing(evolve.NAME))
-        .then(each * evolve_left)
-        .otherwise(each)
+        .then(each * left * evolve_left)
+        .otherwise(each * left)
     )
 
 
-def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
-    ((count,),) = con.execute(query).fetchall()
-    return int(count)
+def _count(con: duckdb.DuckDBPyConnection, drawn: _Drawn, records: str) -> float:
+    """How many of the ``records`` there would be with the caps of the steps they come from."""
+    found = con.execute(
+        f"SELECT origin, count(*) FROM ({records}) JOIN line USING (record_id) GROUP BY origin"
+    )
+    return sum((drawn.left.get(origin, 1.0) * int(count) for origin, count in found.fetchall()), 0.0)
 
 
 def _step(purpose: str) -> str:

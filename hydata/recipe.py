@@ -37,10 +37,21 @@ from hydata.policy import check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
-from hydata.synthesis import agreement, critique, evolve, follow_up, generate, label, respond, self_instruct
+from hydata.synthesis import (
+    agreement,
+    critique,
+    evolve,
+    extract,
+    follow_up,
+    generate,
+    label,
+    respond,
+    self_instruct,
+)
 from hydata.synthesis.agreement import AgreementSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
+from hydata.synthesis.extract import ExtractSettings
 from hydata.synthesis.follow_up import FollowUpSettings
 from hydata.synthesis.generate import GenerateSettings
 from hydata.synthesis.label import LabelSettings
@@ -63,6 +74,7 @@ class Recipe(Settings):
     prompts: Path = Path("prompts")
     taxonomy: Path = Path("taxonomy")
     ingest: IngestSettings = IngestSettings()
+    extract: ExtractSettings = ExtractSettings()
     generate: GenerateSettings = GenerateSettings()
     label: LabelSettings = LabelSettings()
     classifier: TrainSettings = TrainSettings()
@@ -132,13 +144,15 @@ class Node:
 def plan(recipe: Recipe) -> tuple[Node, ...]:
     """The pipeline: every node after those it reads."""
     read = ("ingest",)
-    generated = ("generate",)
+    generated = ("extract", "generate")
     evolved = ("evolve", "self_instruct")
     answered = ("respond", *(f"respond/{turn}" for turn in range(1, recipe.follow_up.turns + 1)))
     return (
         Node("ingest", None, recipe.ingest),
         *_measures(recipe, "read", read, ("instruction", recipe.duplicates.responses)),
-        # step 1: instructions from seeds; what they are, what is wrong with them, which are new
+        # step 1: instructions from seeds, with answers where these are in them; what they are, what is wrong
+        # with them, which are new
+        Node("extract", extract.STAGE, recipe.extract, {"documents": read}),
         Node("generate", generate.STAGE, recipe.generate, {"documents": read}),
         *_measures(recipe, "generated", generated),
         Node("label", label.STAGE, recipe.label, {"conversations": (*generated, *read)}),

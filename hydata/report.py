@@ -49,6 +49,7 @@ class _Decided:
 _STEPS = (
     _Made("documents", "SELECT count(*) FROM documents", "ingest"),
     _Made("conversations read", "SELECT count(*) FROM conversations WHERE step = 'dataset'"),
+    _Made("instructions extracted", "SELECT count(*) FROM conversations WHERE step = 'extract'", "extract"),
     _Made("instructions generated", "SELECT count(*) FROM conversations WHERE step = 'generate'", "generate"),
     _Decided("admitted to evolve", "gates.evolve"),
     _Made("instructions evolved", "SELECT count(*) FROM conversations WHERE step = 'evolve'", "evolve"),

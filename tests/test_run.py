@@ -55,7 +55,18 @@ def files(root: Path) -> dict[str, tuple[int, int]]:
 def test_the_whole_road(project: Path, tmp_path: Path) -> None:
     session = run(project, tmp_path / "w")
     steps = dict(query(session, "SELECT step, count(*) FROM conversations GROUP BY step"))
-    assert set(steps) == {"generate", "evolve", "self_instruct", "respond", "follow_up"}
+    assert set(steps) == {"extract", "generate", "evolve", "self_instruct", "respond", "follow_up"}
+    # what was extracted takes the same road, and its reference goes with it, each span where it says
+    referred = """
+        SELECT count(*), count(*) FILTER (r.reference.answer = e.reference.answer
+            AND substring(d.text, s."start" + 1, s."end" - s."start") = r.reference.answer)
+        FROM conversations AS r
+        JOIN conversations AS e ON e.record_id = r.parent_ids[1] AND e.step = 'extract',
+            unnest(r.reference.spans) AS t(s) JOIN documents AS d ON d.document_id = s.document_id
+        WHERE r.step = 'respond'
+    """
+    ((answers, true),) = query(session, referred)
+    assert answers == true > 0
     kinds = {kind for (kind,) in query(session, "SELECT DISTINCT kind FROM documents")}
     assert kinds == {"web", "qa", "code", "book"}
     assert query(session, "SELECT count(*) FROM mixes WHERE weight > 0")[0][0] >= 20

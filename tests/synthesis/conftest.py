@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from seedlings import QUESTIONS, document, instruction
+from seedlings import QUESTIONS, document, instruction, post
 
 from hydata.models import StandinEndpoint, one_model, open_models
 from hydata.policy import load_policy
@@ -30,6 +30,13 @@ def documents() -> pl.DataFrame:
     """24 documents: every kind in both languages, three of each."""
     kinds = [(kind, language) for kind in ("web", "qa", "code", "book") for language in ("en", "zh")]
     return documents_frame([document(i, *kinds[i % 8]) for i in range(24)])
+
+
+@pytest.fixture
+def posts(documents: pl.DataFrame) -> pl.DataFrame:
+    """Those documents and eight posts, each of the questions with an answer."""
+    asked = [post(text, f"Answer number {i}, 第{i}个回答。", i) for i, text in enumerate(QUESTIONS)]
+    return pl.concat([documents, documents_frame(asked)])
 
 
 @pytest.fixture

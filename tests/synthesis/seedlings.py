@@ -23,6 +23,21 @@ def document(i: int, kind: str = "web", language: str = "en", text: str | None =
     )
 
 
+def post(question: str, answer: str | None, i: int = 0, **fields: object) -> Document:
+    """A question with its answer, as the reader of Q&A makes it."""
+    fields.setdefault("language", "zh" if "\u4e00" <= max(question) <= "\u9fff" else "en")
+    return Document(
+        kind="qa",
+        uri=f"post{i}",
+        file="posts.xml",
+        position=i,
+        text=question if answer is None else f"{question}\n\n{answer}",
+        answer_start=None if answer is None else len(question) + 2,
+        licence="CC-BY-SA-4.0",
+        **fields,
+    )
+
+
 def instruction(text: str, **fields: object) -> Conversation:
     return Conversation(
         step="generate",

@@ -5,9 +5,20 @@ import pytest
 from seedlings import document, instruction
 
 from hydata.schema import REJECTS, Conversation, Message, conversations_frame, documents_frame
-from hydata.synthesis import agreement, critique, evolve, follow_up, generate, label, respond, self_instruct
+from hydata.synthesis import (
+    agreement,
+    critique,
+    evolve,
+    extract,
+    follow_up,
+    generate,
+    label,
+    respond,
+    self_instruct,
+)
 
 CASES = {
+    "extract": (extract.STAGE, extract.ExtractSettings(share=0.8, per_document=2), "posts"),
     "generate": (generate.STAGE, generate.GenerateSettings(share=0.8, per_document=2), "documents"),
     "evolve": (evolve.STAGE, evolve.EvolveSettings(share=0.8), "instructions"),
     "self_instruct": (self_instruct.STAGE, self_instruct.SelfInstructSettings(count=10), "instructions"),
