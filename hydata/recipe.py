@@ -36,7 +36,7 @@ from hydata.policy import check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
-from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct, weigh
 from hydata.synthesis.agreement import AgreementSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
@@ -44,6 +44,7 @@ from hydata.synthesis.generate import GenerateSettings
 from hydata.synthesis.label import LabelSettings
 from hydata.synthesis.respond import RespondSettings
 from hydata.synthesis.self_instruct import SelfInstructSettings
+from hydata.synthesis.weigh import WeighSettings
 from hydata.taxonomy import load_taxonomy
 
 GATES = ("evolve", "respond", "critique")
@@ -69,6 +70,7 @@ class Recipe(Settings):
     respond: RespondSettings = RespondSettings()
     critique: CritiqueSettings = CritiqueSettings()
     agreement: AgreementSettings = AgreementSettings()
+    weigh: WeighSettings = WeighSettings()
     rules: RulesSettings = RulesSettings()
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
@@ -155,6 +157,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         *_measures(recipe, "answered", answered, (recipe.duplicates.responses,)),
         _classify("answered", answered),
         Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": answered}),
+        Node("weigh", weigh.STAGE, recipe.weigh, {"agreement": ("agreement",)}),
         *_gate(recipe, "critique", "responses", {"read": read, "answered": answered}),
         Node("critique", critique.STAGE, recipe.critique, {"admitted": ("admit/critique",)}),
         Node(
@@ -223,6 +226,7 @@ def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
         "language": tuple(f"language/{part}" for part in parts),
         "labels": ("label", *(f"classify/{part}" for part in parts)),
         "agreement": ("agreement",) if "answered" in parts else (),
+        "weighted": ("weigh",) if "answered" in parts else (),
         "preferences": ("ingest",),
     }
 

@@ -23,6 +23,7 @@ from hydata.curation.semantic.judge import SemanticSettings
 from hydata.errors import ConfigError
 from hydata.models import load_models
 from hydata.settings import explain
+from hydata.synthesis.agreement_alone import judge_rows
 from hydata.warehouse import write_frame
 
 app = typer.Typer(no_args_is_help=True, help="Judge the rows of Parquet or JSONL files, without a warehouse.")
@@ -107,6 +108,36 @@ def semantic(
         found = alone.judge_pieces(files.pieces(inputs, column), used, settings)
     write_frame(output, found)
     _tell(found, output, started)
+
+
+@app.command()
+def agreement(
+    path: Annotated[Path, typer.Argument(metavar="INPUT", help="A JSONL file of questions with samples.")],
+    output: Output,
+    min_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Abstain where the largest class has less of the votes.")
+    ] = 0.0,
+    weighted: Annotated[
+        bool, typer.Option("--weighted", help="Weight votes by the models' reliability in this file.")
+    ] = False,
+) -> None:
+    """Tell which answer the samples to each question agree on (self-consistency).
+
+    A line is {"question": ..., "samples": [{"text": ..., "model": ...}, ...]} and may have a "reference"
+    answer, which votes too. One row is written for each, in order: `row`, `answer`, `share`, `classes`
+    (votes, descending), `abstained` (no vote, a tie, too small a share), `answers` (what each sample gives;
+    null: nothing, and no vote). Weighted, `answer` is the most probable class and `share` its probability.
+    """
+    check_output([path], output)
+    started = time.monotonic()
+    found = judge_rows(path, min_share, weighted)
+    write_frame(output, found)
+    seconds, samples = time.monotonic() - started, int(found["answers"].list.len().sum())
+    err.print(
+        f"{found.height:,} rows, {samples:,} samples, {int(found['classes'].list.sum().sum()):,} votes, "
+        f"{int(found['abstained'].sum()):,} abstained, in {seconds:.1f} s"
+    )
+    out.print(escape(str(output)))
 
 
 def check_output(inputs: list[Path], output: Path) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hydata.errors import ConfigError
 from hydata.settings import explain
 from hydata.synthesis.answers import asks_percent, extract_answer, read_reference
-from hydata.synthesis.reliability import weigh
+from hydata.synthesis.reliability import REFERENCE, weigh
 from hydata.synthesis.votes import Tally, form_of, tally
 
 JUDGED = pl.Schema(
@@ -30,8 +30,6 @@ JUDGED = pl.Schema(
         "answers": pl.List(pl.String()),
     }
 )
-REFERENCE = "reference"
-"""The name under which reference answers vote beside the models."""
 
 
 class Sample(BaseModel):

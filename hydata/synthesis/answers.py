@@ -275,9 +275,9 @@ def _read(text: str, form: Form, percent: bool, first: bool = False) -> Answer |
     while assigned := _ASSIGNED.match(plain):
         plain = plain[assigned.end() :]
     numbers = list(_NUMBER.finditer(plain))
-    if not first and (len(numbers) != 1 or _OPERATORS.search(plain) is not None):
+    if not first and (len(numbers) != 1 or _OPERATORS.search(plain) or _is_term(numbers[0])):
         return _formula(text, percent)
-    if numbers and first and re.match(r"\s*(?:\\|[a-z]\b|\^)", plain[numbers[0].end() :]):
+    if numbers and first and (_is_term(numbers[0]) or re.match(r"\s*[\\^]", plain[numbers[0].end() :])):
         return _formula(plain, percent)
     return _number(numbers[0], percent) if numbers else None
 
@@ -298,7 +298,7 @@ def _read_any(text: str, percent: bool) -> Answer | None:
     numbers = list(_NUMBER.finditer(chinese))
     rest = _NUMBER.sub("", chinese, count=1) if numbers else ""
     if len(numbers) == 1 and re.fullmatch(r"\s*[^\W\d_]*\s*[^\W\d_]*[²³]?\s*", rest):
-        return _number(numbers[0], percent)
+        return _formula(text, percent) if _is_term(numbers[0]) else _number(numbers[0], percent)
     if _OPERATORS.search(plain):
         return _formula(text, percent)
     parts = _LIST.split(chinese)
@@ -325,6 +325,12 @@ def _formula(text: str, percent: bool) -> Answer | None:
     if (number := _NUMBER.fullmatch(_plain(text))) is not None:
         return _number(number, percent)
     return Answer("math", text) if text else None
+
+
+def _is_term(number: re.Match[str]) -> bool:
+    """Whether a letter that is no unit stands at the number: 3x."""
+    behind = number.string[number.end() :]
+    return re.match(r"[A-Za-z]{1,2}(?![A-Za-z²³])", behind) is not None and unit_of(behind) is None
 
 
 def _truth(text: str) -> Answer | None:

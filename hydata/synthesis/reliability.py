@@ -17,6 +17,8 @@ import polars as pl
 
 ROUNDS = 100
 TOLERANCE = 1e-6
+REFERENCE = "reference"
+"""The name under which reference answers vote beside the models."""
 UNKNOWN = "unknown"
 """Votes of no known model count as those of one."""
 
