@@ -38,8 +38,8 @@ _HUGE = re.compile(r"\^\s*\{?\s*-?\d{5}|\d{400}|!\s*!\s*!")
 
 
 def classes(answers: Sequence[Answer | None]) -> list[int | None]:
-    """The class of each answer: 0 is the largest, equally large ones stand in the order of their first
-    answer when sorted. None for a failed extraction, which is in no class."""
+    """The class of each answer: 0 is the largest; of equals, one with a whole number, since true answers
+    tend to be round; then the first when sorted. None for a failed extraction, which is in no class."""
     votes = Counter(answer for answer in answers if answer is not None)
     distinct = sorted(votes, key=_order)
     unit = _common_unit(votes)
@@ -70,7 +70,9 @@ def classes(answers: Sequence[Answer | None]) -> list[int | None]:
     sizes = Counter(dict.fromkeys(members.values(), 0))
     for answer, count in votes.items():
         sizes[members[answer]] += count
-    rank = {root: n for n, root in enumerate(sorted(sizes, key=lambda root: (-sizes[root], root)))}
+    whole = {root for answer, root in members.items() if answer.kind == "number" and answer.text.isdecimal()}
+    ranked = sorted(sizes, key=lambda root: (-sizes[root], root not in whole, root))
+    rank = {root: n for n, root in enumerate(ranked)}
     return [None if answer is None else rank[members[answer]] for answer in answers]
 
 
