@@ -165,7 +165,6 @@ class _Worker:
             return None
 
     def _start(self) -> subprocess.Popen[str]:
-        atexit.register(self.close)
         file = Path(__file__).with_name("math_worker.py")
         return subprocess.Popen(
             [sys.executable, "-P", str(file), str(SECONDS)],
@@ -193,3 +192,4 @@ class _Worker:
 
 
 _WORKER = _Worker()
+atexit.register(_WORKER.close)
