@@ -47,6 +47,7 @@ from hydata.synthesis import (
     label,
     respond,
     self_instruct,
+    weigh,
 )
 from hydata.synthesis.agreement import AgreementSettings
 from hydata.synthesis.critique import CritiqueSettings
@@ -57,6 +58,7 @@ from hydata.synthesis.generate import GenerateSettings
 from hydata.synthesis.label import LabelSettings
 from hydata.synthesis.respond import RespondSettings
 from hydata.synthesis.self_instruct import SelfInstructSettings
+from hydata.synthesis.weigh import WeighSettings
 from hydata.taxonomy import load_taxonomy
 
 GATES = ("evolve", "respond", "critique")
@@ -84,6 +86,7 @@ class Recipe(Settings):
     follow_up: FollowUpSettings = FollowUpSettings()
     critique: CritiqueSettings = CritiqueSettings()
     agreement: AgreementSettings = AgreementSettings()
+    weigh: WeighSettings = WeighSettings()
     rules: RulesSettings = RulesSettings()
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
@@ -179,6 +182,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         *_measures(recipe, "answered", answered, (recipe.duplicates.responses,)),
         _classify("answered", answered),
         Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": answered}),
+        Node("weigh", weigh.STAGE, recipe.weigh, {"agreement": ("agreement",)}),
         *_gate(recipe, "critique", "responses", {"read": read, "answered": answered}),
         Node("critique", critique.STAGE, recipe.critique, {"admitted": ("admit/critique",)}),
         Node(
@@ -256,6 +260,7 @@ def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
         "language": tuple(f"language/{part}" for part in parts),
         "labels": ("label", *(f"classify/{part}" for part in parts)),
         "agreement": ("agreement",) if "answered" in parts else (),
+        "weighted": ("weigh",) if "answered" in parts else (),
         "preferences": ("ingest",),
     }
 

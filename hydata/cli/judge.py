@@ -23,6 +23,7 @@ from hydata.errors import ConfigError
 from hydata.models import load_models
 from hydata.models import run as run_in_loop
 from hydata.settings import explain
+from hydata.synthesis import agreement_alone
 from hydata.synthesis.critic.alone import judge_rows
 from hydata.warehouse import write_frame
 
@@ -161,6 +162,36 @@ def critique(
     failed = found["tier"].null_count()
     seconds = time.monotonic() - started
     err.print(f"{found.height:,} rows: {tiers or 'none judged'}; {failed:,} failed, in {seconds:.1f} s")
+    out.print(escape(str(output)))
+
+
+@app.command()
+def agreement(
+    path: Annotated[Path, typer.Argument(metavar="INPUT", help="A JSONL file of questions with samples.")],
+    output: Output,
+    min_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Abstain where the largest class has less of the votes.")
+    ] = 0.0,
+    weighted: Annotated[
+        bool, typer.Option("--weighted", help="Weight votes by the models' reliability in this file.")
+    ] = False,
+) -> None:
+    """Tell which answer the samples to each question agree on (self-consistency).
+
+    A line is {"question": ..., "samples": [{"text": ..., "model": ...}, ...]} and may have a "reference"
+    answer, which votes too. One row is written for each, in order: `row`, `answer`, `share`, `classes`
+    (votes, descending), `abstained` (no vote, a tie, too small a share), `answers` (what each sample gives;
+    null: nothing, and no vote). Weighted, `answer` is the most probable class and `share` its probability.
+    """
+    check_output([path], output)
+    started = time.monotonic()
+    found = agreement_alone.judge_rows(path, min_share, weighted)
+    write_frame(output, found)
+    seconds, samples = time.monotonic() - started, int(found["answers"].list.len().sum())
+    err.print(
+        f"{found.height:,} rows, {samples:,} samples, {int(found['classes'].list.sum().sum()):,} votes, "
+        f"{int(found['abstained'].sum()):,} abstained, in {seconds:.1f} s"
+    )
     out.print(escape(str(output)))
 
 

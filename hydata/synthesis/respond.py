@@ -7,13 +7,19 @@ Every model of the role answers it, or one drawn by the role's weights, ``sample
 a record of its own with the instruction as parent. An answer cut off by the token limit is kept with
 ``finish_reason`` ``length``, so that the rules judge drops it with that reason. Reasoning is stored apart
 from the answer.
+
+Objective questions may be answered in ``rounds`` instead, which end when the vote is decided (``votes``;
+adaptive consistency, Aggarwal et al. 2023, arXiv 2305.11860). It is decided of whole rounds only, all models
+together, and by what the replies say: neither the order in which they arrive nor an interruption, after which
+the journal answers for them, can change how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import polars as pl
 from pydantic import Field
@@ -31,6 +37,7 @@ from hydata.schema import (
     Span,
 )
 from hydata.stage import Context, MapStage, Settings
+from hydata.synthesis.answers import Form, asks_percent, extract_answer, read_reference
 from hydata.synthesis.drafts import (
     gather,
     labels_of,
@@ -41,6 +48,7 @@ from hydata.synthesis.drafts import (
     sampling_json,
     with_system,
 )
+from hydata.synthesis.votes import form_of, is_decided, tally
 
 NAME: Final = "respond"
 ROLE = "responder"
@@ -49,9 +57,15 @@ VARIABLES = ("instruction",)
 
 class RespondSettings(Settings):
     """``samples`` answers of each asked model; ``models`` asks every model of the role, or one routed
-    by the role's weights; ``manner`` names a prompt ``prompts/respond/<manner>.<language>.md``."""
+    by the role's weights; ``manner`` names a prompt ``prompts/respond/<manner>.<language>.md``.
+
+    ``rounds``: an objective question is answered so many times by each model, then so many times more, until
+    its most frequent answer is the most probable one with ``confidence``; any other gets ``samples``. Where
+    there are none, all get ``samples``."""
 
     samples: int = Field(default=1, ge=1)
+    rounds: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    confidence: float = Field(default=0.9, gt=0.5, lt=1)
     models: Literal["all", "routed"] = "all"
     manner: str | None = None
     temperature: float = Field(default=0.7, ge=0, le=2)
@@ -77,9 +91,10 @@ async def _answers(
     samples: int,
     context: Context,
 ) -> list[Conversation | Reject]:
-    """All samples of one model: asked for together, so that a server that can gives them to one request."""
+    """Samples of one model, from the call's index on: asked for together, so that a server that can gives
+    them to one request."""
     made: list[Conversation | Reject] = []
-    for index, reply in enumerate(await context.models.samples(model, call, samples)):
+    for index, reply in enumerate(await context.models.samples(model, call, samples), call.sample_index):
         if isinstance(reply, TerminalModelError):
             made.append(Reject(NAME, reply.reason, f"{model.name}: {reply.detail}", row["record_id"]))
             continue
@@ -97,6 +112,46 @@ async def _answers(
             )
         )
     return made
+
+
+async def _in_rounds(
+    models: Sequence[Model],
+    row: Mapping[str, Any],
+    instruction: Conversation,
+    prompt: Prompt | None,
+    call: Call,
+    form: Form,
+    settings: RespondSettings,
+    context: Context,
+) -> list[Conversation | Reject]:
+    """Samples of all models, round after round until the vote is decided; in the order of rounds, models."""
+    made: list[Conversation | Reject] = []
+    asked = 0
+    for size in settings.rounds:
+        later = replace(call, sample_index=asked)
+        calls = (_answers(model, row, instruction, prompt, later, size, context) for model in models)
+        for answers in await gather(calls, context.models.window):
+            made += answers
+        asked += size
+        # In a thread: formulas are compared by a process of their own, which takes its time.
+        if await asyncio.to_thread(_decided, made, instruction, form, settings.confidence):
+            break
+    return made
+
+
+def _decided(
+    made: Sequence[Conversation | Reject], instruction: Conversation, form: Form, confidence: float
+) -> bool:
+    """Whether more answers would hardly change the vote."""
+    percent = asks_percent(instruction.messages[-1].content)
+    votes = [
+        extract_answer(answer.messages[-1].content, form, percent)
+        for answer in made
+        if isinstance(answer, Conversation) and answer.finish_reason != "length"
+    ]
+    if instruction.reference is not None:
+        votes.append(read_reference(instruction.reference.answer, form, percent))
+    return is_decided(tally(votes).sizes, confidence)
 
 
 def _prompt(
@@ -152,6 +207,11 @@ async def run(conversations: pl.DataFrame, settings: RespondSettings, context: C
                 models = context.models.all(ROLE, drawn, labels)
             else:
                 models = (context.models.route(ROLE, row["record_id"], labels),)
+            reference = instruction.reference.answer if instruction.reference else None
+            form = form_of(last.content, reference) if settings.rounds and last.role == "user" else None
+            if form is not None:
+                yield _in_rounds(models, row, instruction, prompt, call, form, settings, context)
+                continue
             for model in models:
                 yield _answers(model, row, instruction, prompt, call, settings.samples, context)
 

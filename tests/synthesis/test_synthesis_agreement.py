@@ -1,15 +1,28 @@
-import polars as pl
+import itertools
 
-from hydata.schema import Conversation, Message, conversations_frame
+import polars as pl
+import pytest
+
+from hydata.errors import ConfigError
+from hydata.schema import Conversation, Message, Reference, Span, conversations_frame
+from hydata.synthesis import sandbox
 from hydata.synthesis.agreement import STAGE, AgreementSettings
 
 
-def measure(run, question: str, answers: list[str], cut: int = -1, **settings: object) -> pl.DataFrame:
+def measure(
+    run,
+    question: str,
+    answers: list[str],
+    cut: int = -1,
+    reference: Reference | None = None,
+    **settings: object,
+) -> pl.DataFrame:
     frame = conversations_frame(
         Conversation(
             step="respond",
             messages=(Message("user", question), Message("assistant", text)),
             parent_ids=("q",),
+            reference=reference,
             sample_index=i,
             finish_reason="length" if i == cut else "stop",
         )
@@ -82,3 +95,53 @@ def test_rows_of_a_dataset_are_groups_of_their_own(run) -> None:
     ).rows
     assert rows["samples"].to_list() == [1, 1, 1]
     assert rows["abstained"].all()
+
+
+def test_equivalent_answers_are_one_class_and_its_size_is_told(run) -> None:
+    rows = measure(
+        run, "What is $1/2 + x$?", ["\\boxed{x + 0.5}", "\\boxed{\\frac{1}{2}+x}", "\\boxed{x}", "?"]
+    )
+    assert rows["class"].to_list() == [0, 0, 1, None]
+    assert rows["classes"].to_list() == [[2, 1]] * 4
+    assert rows["majority"].to_list() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_the_order_of_answers_changes_nothing(run, order) -> None:
+    answers = ["The answer is 7.", "\\boxed{7}", "It is 8.", "Who knows."]
+    shuffled = [answers[i] for i in order]
+    rows = measure(run, "How many is 3 + 4?", shuffled)
+    assert dict(zip(shuffled, rows["class"], strict=True)) == dict(zip(answers, (0, 0, 1, None), strict=True))
+    assert rows["share"].unique().to_list() == [pytest.approx(2 / 3)]
+
+
+def test_the_reference_takes_part(run) -> None:
+    reference = Reference("7 apples", (Span("d", 0, 8),))
+    rows = measure(run, "How many is 3 + 4?", ["It is 7.", "It is 8."], reference=reference)
+    assert rows["classes"].to_list() == [[2, 1]] * 2
+    assert rows["majority"].to_list() == rows["reference"].to_list() == [True, False]
+    named = Reference("Monet", ())
+    rows = measure(run, "Who painted the lilies?", ["The answer is Monet.", "Renoir"], reference=named)
+    assert rows["objective"].all()
+    assert rows["majority"].to_list() == [True, False]
+    long = Reference("It warns ships of rocks by light at night.", ())
+    assert not measure(run, "What is it for?", ["Light.", "Light."], reference=long)["objective"].any()
+
+
+TASK = "Write a function add.\nassert add(1, 2) == 3\nassert add(-1, 1) == 0"
+CODE = [f"```python\ndef add(a, b):\n    return {body}\n```" for body in ("a + b", "a - b", "b + a")]
+
+
+def test_code_is_run_only_where_the_recipe_allows_it(run) -> None:
+    assert not measure(run, TASK, CODE)["objective"].any()
+    try:
+        sandbox.check()
+    except ConfigError:
+        with pytest.raises(ConfigError, match="run_code"):
+            measure(run, TASK, CODE, run_code=True)
+        return
+    rows = measure(run, TASK, [*CODE, "I cannot."], run_code=True)
+    assert rows["majority"].to_list() == [True, False, True, False]
+    assert not rows["abstained"].any()
+    assert rows["votes"].to_list() == [3] * 4
+    assert measure(run, TASK, CODE[1:2], run_code=True)["majority"].to_list() == [False]

@@ -1,13 +1,18 @@
 """What each step promises beyond what all of them do."""
 
+import asyncio
 import json
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
 from pydantic import ValidationError
 from seedlings import document, instruction
 
+from hydata.errors import BudgetError
+from hydata.models import Budget, StandinEndpoint, one_model, open_models
+from hydata.policy import Policy, Section
 from hydata.schema import (
     DEFAULT_SYSTEM_PROMPT,
     Conversation,
@@ -17,8 +22,14 @@ from hydata.schema import (
     conversations_frame,
     documents_frame,
 )
+from hydata.stage import Context
 from hydata.synthesis import critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis.answers import extract_answer
 from hydata.synthesis.drafts import fraction, pick, sample
+from hydata.synthesis.votes import is_decided, tally
+from hydata.taxonomy import load_taxonomy
+
+ROOT = Path(__file__).parents[2]
 
 
 def reasons(out) -> Counter:
@@ -187,6 +198,60 @@ def test_respond_asks_every_sample_and_inherits(run) -> None:
     assert [m["role"] for m in rows["messages"][0]] == ["system", "user", "assistant"]
     more = run(respond.STAGE, frame, respond.RespondSettings(samples=4)).rows
     assert more.head(3).equals(rows)
+
+
+def _sampled(rows: pl.DataFrame) -> dict[str, list[int]]:
+    grouped = rows.group_by(pl.col("parent_ids").list.first()).agg(pl.col("sample_index").sort())
+    return dict(grouped.iter_rows())
+
+
+def test_objective_questions_are_answered_in_whole_rounds_until_decided(run) -> None:
+    questions = [f"How many is {i} + 4?" for i in range(12)] + ["Tell me about the sea."]
+    frame = conversations_frame(instruction(text) for text in questions)
+    settings = respond.RespondSettings(rounds=(3, 2, 2))
+    rows = run(respond.STAGE, frame, settings).rows
+    counts = {id: len(indices) for id, indices in _sampled(rows).items()}
+    assert counts.pop(frame["record_id"][-1]) == 1  # not objective: samples, once by default
+    assert set(counts.values()) <= {3, 5, 7}
+    assert len(set(counts.values())) > 1
+    assert all(indices == list(range(len(indices))) for indices in _sampled(rows).values())
+    # Every row of it is one of the seven that plain sampling would have drawn.
+    plain = run(respond.STAGE, frame, respond.RespondSettings(samples=7)).rows
+    assert set(rows["record_id"]) < set(plain["record_id"])
+    for id, count in counts.items():
+        texts = (
+            plain.filter(pl.col("parent_ids").list.first() == id).sort("sample_index")["messages"].list.last()
+        )
+        answers = [extract_answer(m["content"], "number") for m in texts]
+        ends = [n for n in (3, 5) if is_decided(tally(answers[:n]).sizes, 0.9)]
+        assert count == (ends[0] if ends else 7)
+
+
+def test_rounds_are_the_same_in_any_order_and_after_an_interruption(run, tmp_path) -> None:
+    frame = conversations_frame(instruction(f"How many is {i} + 4?") for i in range(12))
+    settings = respond.RespondSettings(rounds=(3, 2, 2))
+
+    async def answered(
+        shuffled: pl.DataFrame, journal: str, tokens: int | None = None, **faults
+    ) -> pl.DataFrame:
+        config = one_model(StandinEndpoint(engine="standin", **faults), "m")
+        async with open_models(config, tmp_path / journal, Budget(tokens=tokens)) as models:
+            context = Context(1, None, load_taxonomy(ROOT / "taxonomy"), Policy(final=Section()), models, {})
+            return (await respond.STAGE.run(shuffled, settings, context)).rows.sort("record_id")
+
+    whole = asyncio.run(answered(frame, "a"))
+    assert asyncio.run(answered(frame.sample(fraction=1, shuffle=True, seed=3), "b")).equals(whole)
+    for budget in (300, 900):
+        with pytest.raises(BudgetError):
+            asyncio.run(answered(frame, "c", budget))
+    assert asyncio.run(answered(frame, "c", fail_every=5)).equals(whole)
+
+
+def test_a_vote_is_decided_by_the_beta_rule() -> None:
+    assert [is_decided(s, 0.9) for s in ([3], [2, 1], [4, 1], [5], [2, 2, 1], [6, 1], [])] == [
+        *(True, False, False, True, False, True, False)
+    ]
+    assert is_decided([2000], 0.99)
 
 
 def test_a_truncated_answer_is_kept_as_such(run, instructions) -> None:
