@@ -118,6 +118,14 @@ def test_the_projects_prompts_cover_kinds_steps_and_languages() -> None:
     for language in ("en", "zh"):
         for kind in ("web", "qa", "code", "book"):
             assert len(found.find("generate", language, kind)) >= 2
-        assert {p.name for p in found.find("evolve", language)} >= {"clarity", "difficulty"}
+        assert {p.name for p in found.find("evolve", language)} >= {
+            "clarity",
+            "deepening",
+            "constraints",
+            "concretising",
+            "reasoning",
+            "breadth",
+            "code_demands",
+        }
         for step in ("self_instruct", "critique", "label"):
             assert found.find(step, language)
