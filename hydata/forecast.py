@@ -6,7 +6,8 @@ depends on the record alone, so the run finds the sample's replies there and doe
 
 A row of the sample stands for 1 / rate rows, and so does what is made of it. What does not grow with the
 rows is weighed by itself: stages that take so many rows of a shard and no more, and self-instruct, which
-makes so many attempts for a shard of admitted instructions, however full it is. The calls and tokens of a
+makes so many attempts for a shard of admitted instructions, however full it is, and the targets of
+generalise, which are counts. The calls and tokens of a
 step are those of the sample times the mean weight of the rows they were made for.
 
 Hours follow from Little's law: an endpoint whose slots are never empty needs the sum of its requests'
@@ -32,17 +33,33 @@ from hydata.recipe import Recipe
 from hydata.run import Progress, run_recipe
 from hydata.session import Session
 from hydata.stage import Settings
-from hydata.synthesis import critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import critique, evolve, generalise, generate, label, respond, self_instruct
 from hydata.synthesis.drafts import fraction
 from hydata.synthesis.drafts import sample as sample_ids
 from hydata.warehouse import JOURNAL, Head, NodeState, Shard, connect, write_head, write_shard, write_usage
 
 SAMPLE = 256
 
-STEPS = (generate.NAME, label.NAME, evolve.NAME, self_instruct.NAME, respond.NAME, critique.NAME)
+STEPS = (
+    generate.NAME,
+    label.NAME,
+    evolve.NAME,
+    self_instruct.NAME,
+    generalise.NAME,
+    respond.NAME,
+    critique.NAME,
+)
 """The steps that call models, in the order of the plan."""
 
-UNASKED = ("not_sampled", "no_prompt", "not_an_instruction", "multi_turn", "not_complete")
+UNASKED = (
+    "not_sampled",
+    "no_prompt",
+    "not_an_instruction",
+    "multi_turn",
+    "not_complete",
+    "not_needed",
+    "shortfall",
+)
 """Why rows were rejected without a call."""
 
 TOKENS = ("prompt_tokens", "completion_tokens")
@@ -237,8 +254,15 @@ def _scaled(recipe: Recipe, drawn: _Drawn) -> Recipe:
             "label": recipe.label.model_copy(update={"max_per_shard": None}),
             "evolve": recipe.evolve.model_copy(update={"max_per_shard": None}),
             "self_instruct": recipe.self_instruct.model_copy(update={"count": math.ceil(attempts)}),
+            "generalise": _scaled_targets(recipe.generalise, drawn.sampled / drawn.rows),
         }
     return recipe.model_copy(update=changed)
+
+
+def _scaled_targets(settings: generalise.GeneraliseSettings, rate: float) -> generalise.GeneraliseSettings:
+    """The targets with counts for a sample drawn at ``rate``."""
+    targets = (t.model_copy(update={"count": math.ceil(t.count * rate)}) for t in settings.targets)
+    return settings.model_copy(update={"targets": tuple(targets)})
 
 
 def _left(shards: Iterable[float], share: float, cap: int | None) -> float:
@@ -254,22 +278,22 @@ def _left(shards: Iterable[float], share: float, cap: int | None) -> float:
 _ASKED = """
     WITH RECURSIVE line AS (
         SELECT record_id, step AS branch, if(step = 'generate', document_ids[1], record_id) AS seed
-        FROM conversations WHERE step NOT IN ('evolve', 'respond')
+        FROM conversations WHERE step NOT IN ('evolve', 'generalise', 'respond')
         UNION ALL
-        SELECT c.record_id, if(c.step = 'evolve', 'evolve', line.branch), line.seed
+        SELECT c.record_id, if(c.step = 'respond', line.branch, c.step), line.seed
         FROM conversations AS c JOIN line ON c.parent_ids[1] = line.record_id
-        WHERE c.step IN ('evolve', 'respond')
+        WHERE c.step IN ('evolve', 'generalise', 'respond')
     ),
     asked AS (
         SELECT step, coalesce(parent_ids[1], document_ids[1]) AS id FROM conversations
-        WHERE step IN ('generate', 'evolve', 'respond')
+        WHERE step IN ('generate', 'evolve', 'generalise', 'respond')
         UNION
         SELECT 'label', record_id FROM labels WHERE judge = 'labeller'
         UNION
         SELECT 'critique', record_id FROM critiques
         UNION
         SELECT stage, record_id FROM rejects
-        WHERE stage IN ('generate', 'label', 'evolve', 'respond', 'critique')
+        WHERE stage IN ('generate', 'label', 'evolve', 'generalise', 'respond', 'critique')
             AND reason NOT IN (SELECT unnest($unasked))
     )
     SELECT asked.step, coalesce(line.seed, asked.id) AS seed, line.branch
@@ -302,10 +326,15 @@ def _asked(con: duckdb.DuckDBPyConnection, recipe: Recipe, drawn: _Drawn, ledger
     evolve_left = _left(evolved, recipe.evolve.share, recipe.evolve.max_per_shard)
     wanted = recipe.self_instruct.count * math.ceil(full + rest / size)
 
+    wanted_complex = sum(t.count for t in recipe.generalise.targets)
+    tried = sum(t.count for t in _scaled_targets(recipe.generalise, drawn.sampled / drawn.rows).targets)
+
     branch, step = pl.col("branch"), pl.col("step")
     return asked.with_columns(
         weight=pl.when(branch.eq_missing(self_instruct.NAME))
         .then(wanted / max(1, attempts))
+        .when((step == generalise.NAME) | branch.eq_missing(generalise.NAME))
+        .then(wanted_complex / max(1, tried))
         .when(step == label.NAME)
         .then(each * label_left)
         .when((step == evolve.NAME) | branch.eq_missing(evolve.NAME))

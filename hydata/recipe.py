@@ -37,9 +37,13 @@ from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
 from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import generalisations as pairs
+from hydata.synthesis import generalise as general
 from hydata.synthesis.agreement import AgreementSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
+from hydata.synthesis.generalisations import GeneralisationsSettings
+from hydata.synthesis.generalise import GeneraliseSettings
 from hydata.synthesis.generate import GenerateSettings
 from hydata.synthesis.label import LabelSettings
 from hydata.synthesis.respond import RespondSettings
@@ -66,6 +70,7 @@ class Recipe(Settings):
     classifier: TrainSettings = TrainSettings()
     evolve: EvolveSettings = EvolveSettings()
     self_instruct: SelfInstructSettings = SelfInstructSettings()
+    generalise: GeneraliseSettings = GeneraliseSettings()
     respond: RespondSettings = RespondSettings()
     critique: CritiqueSettings = CritiqueSettings()
     agreement: AgreementSettings = AgreementSettings()
@@ -124,7 +129,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     """The pipeline: every node after those it reads."""
     read = ("ingest",)
     generated = ("generate",)
-    evolved = ("evolve", "self_instruct")
+    evolved = ("evolve", "self_instruct", "generalise")
     answered = ("respond",)
     return (
         Node("ingest", None, recipe.ingest),
@@ -146,9 +151,24 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         # step 2: clearer, harder, and more of what is rare
         Node("evolve", evolve.STAGE, recipe.evolve, {"admitted": ("admit/evolve",)}),
         Node("self_instruct", self_instruct.STAGE, recipe.self_instruct, {"admitted": ("admit/evolve",)}),
+        Node(
+            "aim",
+            general.AIM,
+            recipe.generalise.aim,
+            {"admitted": ("admit/evolve",), "conversations": (*read, *generated)},
+            {"aims": ("aim",), "conversations": ("generalise",), "rejects": ("generalise",)},
+            appends=True,
+        ),
+        Node("generalise", general.STAGE, recipe.generalise.drawing, {"aims": ("aim",)}),
         *_measures(recipe, "evolved", evolved),
         _classify("evolved", evolved),
         *_gate(recipe, "respond", "instructions", {"read": read, "generated": generated, "evolved": evolved}),
+        Node(
+            "generalisations",
+            pairs.STAGE,
+            GeneralisationsSettings(),
+            {"admitted": ("admit/evolve", "admit/respond")},
+        ),
         # step 3: answers of several models, several samples each
         Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
         # step 4: judged together with the conversations of existing sets

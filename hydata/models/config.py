@@ -44,7 +44,7 @@ __all__ = [
     "VllmEndpoint",
 ]
 
-RoleName = Literal["generator", "evolver", "responder", "critic", "labeller", "embedder"]
+RoleName = Literal["generator", "evolver", "responder", "critic", "labeller", "embedder", "generaliser"]
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
 
 Temperature = Annotated[float, Field(ge=0, le=2)]

@@ -12,7 +12,8 @@ the question has changed. An evolution that fails in a recognisable way (``failu
 There can be several *rounds*: round n evolves what round n - 1 made, by another operator than the one
 before. All rounds of an instruction are made here, one after another. Each result is a record of its own
 whose parent is the one of the round before, so every step of a line can be judged, answered and traced; a
-line ends with its first failure. Why there is no gate between the rounds: ``docs/decisions/0013-evolution.md``.
+line ends with its first failure. Why there is no gate between the rounds: see
+``docs/decisions/0013-evolution.md``.
 """
 
 from __future__ import annotations
