@@ -36,7 +36,7 @@ from hydata.policy import check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
-from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import agreement, critique, evolve, generate, label, novelty, respond, self_instruct
 from hydata.synthesis import generalisations as pairs
 from hydata.synthesis import generalise as general
 from hydata.synthesis.agreement import AgreementSettings
@@ -150,6 +150,13 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         *_gate(recipe, "evolve", "instructions", {"read": read, "generated": generated}),
         # step 2: clearer, harder, and more of what is rare
         Node("evolve", evolve.STAGE, recipe.evolve, {"admitted": ("admit/evolve",)}),
+        Node(
+            "novelty",
+            novelty.STAGE,
+            novelty.NoveltySettings(),
+            {"admitted": ("admit/evolve",)},
+            {"admitted": ("admit/respond",)},
+        ),
         Node("self_instruct", self_instruct.STAGE, recipe.self_instruct, {"admitted": ("admit/evolve",)}),
         Node(
             "aim",

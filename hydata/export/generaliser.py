@@ -1,7 +1,7 @@
 """The mappings from simple to complex instructions as training data for a generaliser model.
 
-One conversation a pair of the table ``generalisations``: the prompt of ``prompts/generalise/`` with the simple
-instruction, by which the trained model will be asked again, then the complex instruction as the answer.
+One conversation a pair of the table ``generalisations``: the prompt of ``prompts/generalise/`` with the
+simple instruction, by which the trained model will be asked again, then the complex one as the answer.
 It is written like a mix, by ``export_messages``: same form, same reasons to drop a row, same manifest.
 """
 

@@ -73,6 +73,13 @@ _REPLIES = re.compile(
 )
 """How an answer begins that follows the last question mark."""
 
+_ADVISES = re.compile(
+    r"\A\s*To [a-z]+ [^,.?!\n]{2,80}, (?:you|we|one|simply|it)\b|\A\s*(?:In (?:reality|fact)|Let me)\b"
+    r"|\byou (?:can|could|should) (?:simply|also|use|find|try|make|start|replace|begin)\b|\bcan be used to\b"
+    r"|你可以(?:先|用|使用|通过|尝试)|(?:可以|应该)通过",
+)
+"""How an answer speaks that nowhere sounds like one at its beginning; a question may speak so as well."""
+
 _SUM = re.compile(r"\d\s*[-+*/×÷x]\s*\d[\d\s.+*/×÷x-]*=\s*\d")
 
 _SLOTS = re.compile(
@@ -151,6 +158,10 @@ def _answered(parent: str, evolved: str) -> str | None:
         return None if (Counter(new) - Counter(old)).total() < NEW_TOKENS else ""
     if (done := _SUM.search(evolved)) and not _SUM.search(parent):
         return repr(done[0])
+    if (advised := _ADVISES.search(evolved)) and not (
+        _ADVISES.search(parent) or "?" in evolved or "？" in evolved
+    ):
+        return repr(advised[0].strip())
     *before, last = _ENDS_QUESTION.split(evolved)
     replied = _REPLIES.search(last) if before else None
     return repr(replied[0].strip()) if replied and not re.search(r"[?？]", last) else None
@@ -171,8 +182,8 @@ about above after again also and another any are because been before being below
 create describe did does doing down during each example examples explain few find following for from further
 give had has have having here how into its just list make more most name not now off once only other our out
 over own please provide same she should show some such tell than that the their them then there these they
-this those three through too two under until use using very was were what when where which while who why will with
-would write you your
+this those three through too two under until use using very was were what when where which while who why will
+with would write you your
 """
 _COMMON_CHINESE = """
 一下 一个 一篇 一段 一首 什么 怎么 怎样 如何 为何 哪些 哪个 多少 帮我 帮忙
