@@ -238,7 +238,7 @@ def test_on_the_command_line(priced: Path, root: Path) -> None:
 
 def test_targets_are_counts_and_rounds_are_calls(priced: Path, root: Path) -> None:
     change(priced / "recipe.toml", "[evolve]\n", "[evolve]\nrounds = 2\n")
-    targets = '[generalise]\nmax_per_parent = 20\nattempts = 20\ntargets = [{ difficulty = "hard", count = 4 }]\n'
+    targets = "[generalise]\nmax_per_parent = 20\nattempts = 20\ntargets = [{ count = 4 }]\n"
     (priced / "recipe.toml").write_text((priced / "recipe.toml").read_text() + targets)
     recipe = recipe_of(priced)
     found = plan(root, recipe, 10_000)

@@ -241,3 +241,19 @@ def test_a_second_run_does_nothing_and_a_larger_target_adds(finished: Path, tmp_
     with duckdb.connect(str(warehouse / "hydata.duckdb"), read_only=True) as con:
         (now,) = con.execute(made).fetchone() or (0,)
     assert now == sum(row[1] == "generalise" for row in before["conversations"]) + 1
+
+
+def test_a_rebuild_above_the_gate_leaves_no_orphans_among_the_generalised(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "p")
+    recipe = tmp_path / "p" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("max_tokens = 80", "max_tokens = 70", 1))
+    done = hydata(tmp_path / "p", "run", "recipe.toml", ROOT / "examples" / "seeds", "--rebuild", "generate")
+    assert done.returncode == 0, done.stderr
+    with duckdb.connect(str(tmp_path / "p" / "warehouse" / "hydata.duckdb"), read_only=True) as con:
+        for ids in ("SELECT unnest(parent_ids) FROM conversations", "SELECT record_id FROM aims"):
+            orphans = f"SELECT count(*) FROM ({ids}) AS t(id) ANTI JOIN conversations ON id = record_id"
+            assert con.execute(f"{orphans} WHERE id IS NOT NULL").fetchone() == (0,), ids
+        # the targets were aimed at anew, with what is there now; the stand-in may make nothing of it
+        assert (con.execute("SELECT count(record_id) FROM aims").fetchone() or (0,))[0] > 0
