@@ -6,7 +6,8 @@ depends on the record alone, so the run finds the sample's replies there and doe
 
 A row of the sample stands for 1 / rate rows, and so does what is made of it. What does not grow with the
 rows is weighed by itself: stages that take so many rows of a shard and no more, and self-instruct, which
-makes so many attempts for a shard of admitted instructions, however full it is. The calls and tokens of a
+makes so many attempts for a shard of admitted instructions, however full it is, and the targets of
+generalise, which are counts. The calls and tokens of a
 step are those of the sample times the mean weight of the rows they were made for.
 
 Hours follow from Little's law: an endpoint whose slots are never empty needs the sum of its requests'
@@ -32,7 +33,17 @@ from hydata.recipe import Recipe
 from hydata.run import Progress, run_recipe
 from hydata.session import Session
 from hydata.stage import Settings
-from hydata.synthesis import critique, evolve, extract, follow_up, generate, label, respond, self_instruct
+from hydata.synthesis import (
+    critique,
+    evolve,
+    extract,
+    follow_up,
+    generalise,
+    generate,
+    label,
+    respond,
+    self_instruct,
+)
 from hydata.synthesis.drafts import fraction
 from hydata.synthesis.drafts import sample as sample_ids
 from hydata.synthesis.extract import ExtractSettings
@@ -47,6 +58,7 @@ STEPS = (
     label.NAME,
     evolve.NAME,
     self_instruct.NAME,
+    generalise.NAME,
     respond.NAME,
     follow_up.NAME,
     critique.NAME,
@@ -62,6 +74,8 @@ UNASKED = (
     "not_sound",
     "another_answer",
     "not_alternating",
+    "not_needed",
+    "shortfall",
 )
 """Why rows were rejected without a call."""
 
@@ -288,8 +302,15 @@ def _scaled(recipe: Recipe, drawn: _Drawn) -> Recipe:
             "label": recipe.label.model_copy(update={"max_per_shard": None}),
             "evolve": recipe.evolve.model_copy(update={"max_per_shard": None}),
             "self_instruct": recipe.self_instruct.model_copy(update={"count": math.ceil(attempts)}),
+            "generalise": _scaled_targets(recipe.generalise, drawn.sampled / drawn.rows),
         }
     return recipe.model_copy(update=changed)
+
+
+def _scaled_targets(settings: generalise.GeneraliseSettings, rate: float) -> generalise.GeneraliseSettings:
+    """The targets with counts for a sample drawn at ``rate``."""
+    targets = (t.model_copy(update={"count": math.ceil(t.count * rate)}) for t in settings.targets)
+    return settings.model_copy(update={"targets": tuple(targets)})
 
 
 def _left(shards: Iterable[float], share: float, cap: int | None) -> float:
@@ -307,27 +328,26 @@ _LINE = """
     WITH RECURSIVE line AS (
         SELECT record_id, step AS branch, if(step = 'extract' AND prompt_id IS NULL, 'read', step) AS origin,
                if(step IN ('extract', 'generate'), document_ids[1], record_id) AS seed
-        FROM conversations WHERE step NOT IN ('evolve', 'respond', 'follow_up')
+        FROM conversations WHERE step NOT IN ('evolve', 'generalise', 'respond', 'follow_up')
         UNION ALL
-        SELECT c.record_id, if(c.step = 'evolve', 'evolve', line.branch), line.origin, line.seed
-        FROM conversations AS c JOIN line ON c.parent_ids[1] = line.record_id
-        WHERE c.step IN ('evolve', 'respond', 'follow_up')
-    )
-    SELECT * FROM line
+        SELECT c.record_id, if(c.step IN ('evolve', 'generalise'), c.step, line.branch), line.origin,
+        line.seed FROM conversations AS c JOIN line ON c.parent_ids[1] = line.record_id WHERE c.step IN
+        ('evolve', 'generalise', 'respond', 'follow_up') ) SELECT * FROM line
 """
 """Where every record comes from: Q&A whose pairs are read without a model has no cap, like a dataset."""
 
 _ASKED = """
     WITH asked AS (
         SELECT step, coalesce(parent_ids[1], document_ids[1]) AS id FROM conversations
-        WHERE step IN ('generate', 'evolve', 'respond', 'follow_up') OR step = 'extract' AND prompt_id IS NOT NULL
+        WHERE step IN ('generate', 'evolve', 'generalise', 'respond', 'follow_up')
+            OR step = 'extract' AND prompt_id IS NOT NULL
         UNION
         SELECT 'label', record_id FROM labels WHERE judge = 'labeller'
         UNION
         SELECT 'critique', record_id FROM critiques
         UNION
         SELECT stage, record_id FROM rejects
-        WHERE stage IN ('generate', 'label', 'evolve', 'respond', 'follow_up', 'critique')
+        WHERE stage IN ('generate', 'label', 'evolve', 'generalise', 'respond', 'follow_up', 'critique')
             AND reason NOT IN (SELECT unnest($unasked))
         UNION
         SELECT stage, record_id FROM rejects JOIN documents ON record_id = document_id
@@ -368,11 +388,16 @@ def _asked(con: duckdb.DuckDBPyConnection, recipe: Recipe, drawn: _Drawn, ledger
     evolve_left = _left(evolved, recipe.evolve.share, recipe.evolve.max_per_shard)
     wanted = recipe.self_instruct.count * math.ceil(full + rest / size)
 
+    wanted_complex = sum(t.count for t in recipe.generalise.targets)
+    tried = sum(t.count for t in _scaled_targets(recipe.generalise, drawn.sampled / drawn.rows).targets)
+
     branch, step = pl.col("branch"), pl.col("step")
     left = pl.col("origin").replace_strict(dict(drawn.left), default=1.0, return_dtype=pl.Float64)
     return asked.with_columns(
         weight=pl.when(branch.eq_missing(self_instruct.NAME))
         .then(wanted / max(1, attempts))
+        .when((step == generalise.NAME) | branch.eq_missing(generalise.NAME))
+        .then(wanted_complex / max(1, tried))
         .when(step == label.NAME)
         .then(each * left * label_left)
         .when((step == evolve.NAME) | branch.eq_missing(evolve.NAME))

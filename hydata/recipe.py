@@ -45,15 +45,20 @@ from hydata.synthesis import (
     follow_up,
     generate,
     label,
+    novelty,
     respond,
     self_instruct,
     weigh,
 )
+from hydata.synthesis import generalisations as pairs
+from hydata.synthesis import generalise as general
 from hydata.synthesis.agreement import AgreementSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
 from hydata.synthesis.extract import ExtractSettings
 from hydata.synthesis.follow_up import FollowUpSettings
+from hydata.synthesis.generalisations import GeneralisationsSettings
+from hydata.synthesis.generalise import GeneraliseSettings
 from hydata.synthesis.generate import GenerateSettings
 from hydata.synthesis.label import LabelSettings
 from hydata.synthesis.respond import RespondSettings
@@ -82,6 +87,7 @@ class Recipe(Settings):
     classifier: TrainSettings = TrainSettings()
     evolve: EvolveSettings = EvolveSettings()
     self_instruct: SelfInstructSettings = SelfInstructSettings()
+    generalise: GeneraliseSettings = GeneraliseSettings()
     respond: RespondSettings = RespondSettings()
     follow_up: FollowUpSettings = FollowUpSettings()
     critique: CritiqueSettings = CritiqueSettings()
@@ -148,7 +154,7 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     """The pipeline: every node after those it reads."""
     read = ("ingest",)
     generated = ("extract", "generate")
-    evolved = ("evolve", "self_instruct")
+    evolved = ("evolve", "self_instruct", "generalise")
     answered = ("respond", *(f"respond/{turn}" for turn in range(1, recipe.follow_up.turns + 1)))
     return (
         Node("ingest", None, recipe.ingest),
@@ -171,10 +177,32 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
         *_gate(recipe, "evolve", "instructions", {"read": read, "generated": generated}),
         # step 2: clearer, harder, and more of what is rare
         Node("evolve", evolve.STAGE, recipe.evolve, {"admitted": ("admit/evolve",)}),
+        Node(
+            "novelty",
+            novelty.STAGE,
+            novelty.NoveltySettings(),
+            {"admitted": ("admit/evolve",)},
+            {"admitted": ("admit/respond",)},
+        ),
         Node("self_instruct", self_instruct.STAGE, recipe.self_instruct, {"admitted": ("admit/evolve",)}),
+        Node(
+            "aim",
+            general.AIM,
+            recipe.generalise.aim,
+            {"admitted": ("admit/evolve",), "conversations": (*read, *generated)},
+            {"aims": ("aim",), "conversations": ("generalise",), "rejects": ("generalise",)},
+            appends=True,
+        ),
+        Node("generalise", general.STAGE, recipe.generalise.drawing, {"aims": ("aim",)}),
         *_measures(recipe, "evolved", evolved),
         _classify("evolved", evolved),
         *_gate(recipe, "respond", "instructions", {"read": read, "generated": generated, "evolved": evolved}),
+        Node(
+            "generalisations",
+            pairs.STAGE,
+            GeneralisationsSettings(),
+            {"admitted": ("admit/evolve", "admit/respond")},
+        ),
         # step 3: answers of several models, several samples each
         Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
         *_rounds(recipe, answered),

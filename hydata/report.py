@@ -58,6 +58,11 @@ _STEPS = (
         "SELECT count(*) FROM conversations WHERE step = 'self_instruct'",
         "self_instruct",
     ),
+    _Made(
+        "instructions generalised",
+        "SELECT count(*) FROM conversations WHERE step = 'generalise'",
+        "generalise",
+    ),
     _Decided("admitted to respond", "gates.respond"),
     _Made("responses", "SELECT count(*) FROM conversations WHERE step = 'respond'", "respond"),
     _Made("follow-ups", "SELECT count(*) FROM conversations WHERE step = 'follow_up'", "follow_up"),

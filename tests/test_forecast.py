@@ -234,3 +234,17 @@ def test_on_the_command_line(priced: Path, root: Path) -> None:
     assert numbers["total"]["calls"] == pytest.approx(sum(line["calls"] for line in numbers["lines"]))
     assert numbers["spent"]["sent"] == 0
     assert hydata("--sample", "0").returncode == 2
+
+
+def test_targets_are_counts_and_rounds_are_calls(priced: Path, root: Path) -> None:
+    change(priced / "recipe.toml", "[evolve]\n", "[evolve]\nrounds = 2\n")
+    targets = "[generalise]\nmax_per_parent = 20\nattempts = 20\ntargets = [{ count = 4 }]\n"
+    (priced / "recipe.toml").write_text((priced / "recipe.toml").read_text() + targets)
+    recipe = recipe_of(priced)
+    found = plan(root, recipe, 10_000)
+    assert found.sampled == found.rows
+    session = run(root, recipe)
+    assert foretold(found) == used(session.stats)
+    assert "generalise" in {line.step for line in found.lines}
+    part = plan(root, recipe, 40)
+    assert sum(line.calls for line in part.lines if line.step == "generalise") >= 4

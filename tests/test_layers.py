@@ -12,7 +12,7 @@ LAYERS = (
     {"seeds", "curation", "export"},
     {"synthesis", "ingest"},
     {"recipe"},
-    {"session", "report", "dupes", "resources"},
+    {"session", "report", "dupes", "targets", "resources"},
     {"run"},
     {"forecast"},
     {"progress"},

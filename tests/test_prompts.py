@@ -5,7 +5,7 @@ import pytest
 from hydata.errors import ConfigError
 from hydata.prompts import load_prompts
 from hydata.schema import Message
-from hydata.synthesis import critique, evolve, generate, label, self_instruct
+from hydata.synthesis import critique, evolve, generalise, generate, label, self_instruct
 
 PROMPTS = Path(__file__).parent.parent / "prompts"
 
@@ -144,11 +144,19 @@ def test_a_step_without_prompts_or_with_strange_variables_is_refused(tmp_path: P
 
 def test_the_projects_prompts_cover_kinds_steps_and_languages() -> None:
     found = load_prompts(PROMPTS)
-    for stage in (generate, evolve, self_instruct, critique, label):
+    for stage in (generate, evolve, generalise, self_instruct, critique, label):
         assert found.hash(stage.NAME, stage.VARIABLES)
     for language in ("en", "zh"):
         for kind in ("web", "qa", "code", "book"):
             assert len(found.find("generate", language, kind)) >= 2
-        assert {p.name for p in found.find("evolve", language)} >= {"clarity", "difficulty"}
-        for step in ("self_instruct", "critique", "label"):
+        assert {p.name for p in found.find("evolve", language)} >= {
+            "clarity",
+            "deepening",
+            "constraints",
+            "concretising",
+            "reasoning",
+            "breadth",
+            "code_demands",
+        }
+        for step in ("generalise", "self_instruct", "critique", "label"):
             assert found.find(step, language)

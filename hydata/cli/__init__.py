@@ -23,6 +23,7 @@ from hydata import resources
 from hydata.cli import batch as batch_command
 from hydata.cli import critic as critic_command
 from hydata.cli import dupes as dupes_command
+from hydata.cli import generalise as generalise_command
 from hydata.cli import journal as journal_command
 from hydata.cli import judge as judge_command
 from hydata.cli import models as models_command
@@ -60,6 +61,7 @@ A first run:
 app.add_typer(batch_command.app, name="batch")
 app.add_typer(critic_command.app, name="critic")
 app.add_typer(dupes_command.app, name="dupes")
+app.add_typer(generalise_command.app, name="generalise")
 app.add_typer(journal_command.app, name="journal")
 app.add_typer(judge_command.app, name="judge")
 app.add_typer(models_command.app, name="models")

@@ -44,7 +44,9 @@ __all__ = [
     "VllmEndpoint",
 ]
 
-RoleName = Literal["extractor", "generator", "evolver", "responder", "critic", "labeller", "embedder"]
+RoleName = Literal[
+    "extractor", "generator", "evolver", "generaliser", "responder", "critic", "labeller", "embedder"
+]
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
 
 Temperature = Annotated[float, Field(ge=0, le=2)]

@@ -3,12 +3,13 @@
 After Wang et al. 2023 (arXiv 2212.10560), used by Hunyuan-Large to widen low-resource domains (section
 2.1.1, step 2). Each attempt shows the model a few instructions of one language and domain and asks
 for another one. Which language and domain an attempt is aimed at is drawn by hash, with weights that
-are higher the further a domain is below its target share in the shard. What is too like one of its
-examples is rejected; the gate behind this stage compares it with everything else.
+are higher the further a domain is below its target share in the shard. What is too near to an instruction
+that was admitted when the stage began is rejected (``novelty``); the gate behind this stage does the rest.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ from hydata.synthesis.drafts import (
     read_messages,
     sampling,
 )
-from hydata.synthesis.text import Defect, answers, overlap, tokens
+from hydata.synthesis.novelty import ARTEFACT, nearest, pool
+from hydata.synthesis.operators import weighted
+from hydata.synthesis.text import Defect, answers
 
 NAME: Final = "self_instruct"
 ROLE = "generator"
@@ -39,8 +42,8 @@ VARIABLES = ("examples", "domain")
 
 class SelfInstructSettings(Settings):
     """``count`` attempts a shard, each with ``examples`` instructions of at most ``characters``;
-    ``max_overlap`` is the largest token F1 with an example that still counts as new (the paper's
-    bound, there for ROUGE-L)."""
+    ``max_overlap`` is the largest ROUGE-L with an admitted instruction that still counts as new (the
+    paper's bound)."""
 
     count: int = Field(default=8, ge=0)
     examples: int = Field(default=3, ge=1)
@@ -55,6 +58,8 @@ def _uses(settings: SelfInstructSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
     yield context.taxonomy.hash
+    if ARTEFACT in context.artefacts:
+        yield context.artefacts[ARTEFACT].stem
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def _attempts(examples: Sequence[Example], settings: SelfInstructSettings, conte
     salt = pools[aims[0]][0].id
     attempts = []
     for i in range(settings.count):
-        language, aim = aims[_weighted(weights, fraction("aim", context.seed, salt, i))]
+        language, aim = aims[weighted(weights, fraction("aim", context.seed, salt, i))]
         pool = pools[language, aim]
         others = [e for e in examples if e.language == language and e.domain != aim]
         by_hash = [
@@ -139,22 +144,12 @@ def _attempts(examples: Sequence[Example], settings: SelfInstructSettings, conte
     return attempts
 
 
-def _weighted(weights: Sequence[float], place: float) -> int:
-    """The index whose stretch of the line of weights contains ``place`` (0 to 1)."""
-    left = place * sum(weights)
-    for index, weight in enumerate(weights):
-        left -= weight
-        if left < 0:
-            return index
-    return len(weights) - 1
-
-
 async def _instruction(
     attempt: Attempt, settings: SelfInstructSettings, context: Context
 ) -> Conversation | Reject:
     made = await draft(attempt.wish, ROLE, sampling(settings, context), context)
-    if not isinstance(made, Defect):
-        made = _not_new(made.text, attempt.examples, settings.max_overlap) or made
+    if not isinstance(made, Defect) and answers(made.text):
+        made = Defect("not_a_request", made.text)
     if isinstance(made, Defect):
         return Reject(NAME, made.reason, f"{attempt.wish.prompt.id}: {made.detail}", attempt.examples[0].id)
     licences = {e.licence for e in attempt.examples}
@@ -166,11 +161,26 @@ async def _instruction(
     )
 
 
-def _not_new(text: str, examples: Sequence[Example], max_overlap: float) -> Defect | None:
-    if answers(text):
-        return Defect("not_a_request", text)
-    likeness = max(overlap(tokens(text), tokens(e.text)) for e in examples)
-    return Defect("not_novel", f"{likeness:.2f} like an example: {text}") if likeness > max_overlap else None
+def _only_new(
+    made: Sequence[Conversation | Reject],
+    conversations: pl.DataFrame,
+    settings: SelfInstructSettings,
+    context: Context,
+) -> list[Conversation | Reject]:
+    """The same, with a reject in place of each new instruction that is too near to a known one.
+
+    Known are those admitted when the stage began; where no such pool was collected, those of the shard.
+    """
+    collected = context.artefacts.get(ARTEFACT)
+    known = pl.scan_parquet(collected) if collected else pool(conversations.lazy()).lazy()
+    texts = [m.messages[-1].content if isinstance(m, Conversation) else "" for m in made]
+    results = []
+    for result, text, near in zip(made, texts, nearest(texts, known, settings.max_overlap), strict=True):
+        if near is not None and isinstance(result, Conversation):
+            detail = f"{result.prompt_id}: {near.likeness:.2f} like {near.record_id}: {text}"
+            result = Reject(NAME, "not_novel", detail, result.parent_ids[0])
+        results.append(result)
+    return results
 
 
 async def run(conversations: pl.DataFrame, settings: SelfInstructSettings, context: Context) -> Output:
@@ -183,6 +193,7 @@ async def run(conversations: pl.DataFrame, settings: SelfInstructSettings, conte
     attempts = _attempts(examples, settings, context)
     calls = (_instruction(attempt, settings, context) for attempt in attempts)
     made = await gather(calls, context.models.window)
+    made = await asyncio.to_thread(_only_new, made, conversations, settings, context)
     accounted = {r.record_id for r in rejects}
     for result in made:
         accounted.update((result.record_id,) if isinstance(result, Reject) else result.parent_ids)
@@ -199,7 +210,7 @@ STAGE = MapStage(
     name=NAME,
     table="conversations",
     columns=CONVERSATIONS,
-    version=1,
+    version=2,
     settings=SelfInstructSettings,
     run=run,
     uses=_uses,

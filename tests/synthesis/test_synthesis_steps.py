@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from seedlings import document, instruction
 
-from hydata.errors import BudgetError
+from hydata.errors import BudgetError, ConfigError
 from hydata.models import Budget, StandinEndpoint, one_model, open_models
 from hydata.policy import Policy, Section
 from hydata.schema import (
@@ -143,11 +143,74 @@ def test_an_evolution_has_its_parent_and_no_reference(run) -> None:
         )
         for i in range(12)
     )
-    out = run(evolve.STAGE, parents, evolve.EvolveSettings(share=1, operators=("difficulty",)))
+    out = run(evolve.STAGE, parents, evolve.EvolveSettings(share=1, operators=("deepening",)))
     assert set(out.rows["parent_ids"].list.first()) <= set(parents["record_id"])
     assert out.rows["document_ids"].to_list() == [["d"]] * out.rows.height
     assert out.rows["reference"].null_count() == out.rows.height
-    assert all(p.startswith("evolve/difficulty.en@") for p in out.rows["prompt_id"])
+    assert all(p.startswith("evolve/deepening.en@") for p in out.rows["prompt_id"])
+
+
+def test_every_round_has_its_record_and_its_parent(run) -> None:
+    parents = conversations_frame(
+        instruction(
+            f"How did {what} of old harbours {done} the crews of passing ships?", document_ids=(what,)
+        )
+        for what in ("lighthouses", "bells", "flags", "pilots", "fires", "towers")
+        for done in (
+            "warn",
+            "guide",
+            "help",
+            "reach",
+            "delay",
+            "tempt",
+            "confuse",
+            "save",
+            "please",
+            "surprise",
+        )
+    )
+    operators = ("deepening", "constraints", "reasoning")
+    one = run(evolve.STAGE, parents, evolve.EvolveSettings(share=1, operators=operators))
+    two = run(evolve.STAGE, parents, evolve.EvolveSettings(share=1, operators=operators, rounds=2))
+    made = {row["record_id"]: row for row in two.rows.iter_rows(named=True)}
+    assert set(one.rows["record_id"]) < set(made)  # a further round adds to what was made
+    second = [row for row in made.values() if row["parent_ids"][0] in made]
+    assert {row["record_id"] for row in second} == set(made) - set(one.rows["record_id"])
+    assert len(second) > 3
+    for row in second:
+        first = made[row["parent_ids"][0]]
+        assert first["parent_ids"][0] in set(parents["record_id"])
+        assert row["document_ids"] == first["document_ids"]
+        assert row["prompt_id"].split(".")[0] != first["prompt_id"].split(".")[0]
+    # each line ends with its last round or with a reject of the record that could not be evolved further
+    ended = set(two.rejects["record_id"])
+    evolved = set(two.rows["parent_ids"].list.first())
+    assert set(parents["record_id"]) <= ended | evolved
+    assert set(one.rows["record_id"]) <= ended | evolved
+
+
+def test_operators_are_for_labels_and_have_weights(run) -> None:
+    questions = [f"How does sorting method number {i} order a list of words?" for i in range(40)]
+    frame = conversations_frame(instruction(text) for text in questions)
+    labels = {"domain": pl.lit("code"), "difficulty": pl.lit("simple"), "language": pl.lit("en")}
+    coding = frame.with_columns(**labels, task=pl.lit("coding"))
+    other = frame.with_columns(**labels, task=pl.lit("knowledge_qa"))
+
+    def drawn(frame: pl.DataFrame, **settings: object) -> Counter:
+        out = run(evolve.STAGE, frame, evolve.EvolveSettings(share=1, **settings))
+        ids = [*out.rows["prompt_id"], *out.rejects["detail"].str.extract("^(evolve/[a-z_]+)")]
+        return Counter(id.partition(".")[0].partition("/")[2] for id in ids if id)
+
+    assert drawn(coding)["code_demands"] > 0
+    assert drawn(other)["code_demands"] == drawn(frame)["code_demands"] == 0
+    heavy = drawn(frame, operators=("clarity", "reasoning"), weights={"clarity": 9.0})
+    assert heavy["clarity"] > 3 * heavy["reasoning"] > 0
+
+
+def test_a_wrong_operator_is_named(run, instructions) -> None:
+    for settings in ({"operators": ("clarityy",)}, {"weights": {"clarityy": 2.0}}):
+        with pytest.raises(ConfigError, match=r"evolve\.(operators|weights).*clarityy.*'breadth', 'clarity'"):
+            run(evolve.STAGE, instructions, evolve.EvolveSettings(**settings))
 
 
 def test_evolve_leaves_what_is_no_single_request(run, answered) -> None:
