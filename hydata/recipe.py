@@ -18,12 +18,13 @@ import polars as pl
 from pydantic import Field
 
 from hydata import ingest
-from hydata.curation import classifier, decisions, dedup, language, mix, rules
+from hydata.curation import classifier, decisions, dedup, language, mix, preferences, rules
 from hydata.curation.classifier import ClassifySettings, TrainSettings
 from hydata.curation.dedup import DuplicatesSettings, signatures
 from hydata.curation.dedup.signatures import Scope, SignaturesSettings
 from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
+from hydata.curation.preferences import PreferSettings
 from hydata.curation.rules import RulesSettings
 from hydata.curation.semantic import embeddings
 from hydata.curation.semantic import judge as semantic
@@ -73,6 +74,7 @@ class Recipe(Settings):
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
+    prefer: PreferSettings = PreferSettings()
     mix: MixSettings = MixSettings()
     budget: Budget = Budget()
 
@@ -166,6 +168,19 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
                 "duplicates": ("duplicates/critique",),
                 "semantic": ("semantic/critique",) if recipe.semantic.enabled else (),
                 "critiques": ("critique",),
+            },
+        ),
+        # after the decision, which must not see these pairs: it reads those of datasets
+        Node(
+            "prefer",
+            preferences.STAGE,
+            recipe.prefer,
+            {
+                "conversations": answered,
+                "rules": ("rules/answered",),
+                "agreement": ("agreement",),
+                "critiques": ("critique",),
+                "decisions": ("decide/critique", "decide/final"),
             },
         ),
         Node(
