@@ -37,8 +37,9 @@ from hydata.policy import check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
-from hydata.synthesis import agreement, critique, evolve, generate, label, respond, self_instruct
+from hydata.synthesis import agreement, bandit, critique, evolve, generate, label, respond, self_instruct
 from hydata.synthesis.agreement import AgreementSettings
+from hydata.synthesis.bandit import Arm, BanditSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
 from hydata.synthesis.generate import GenerateSettings
@@ -75,12 +76,18 @@ class Recipe(Settings):
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
     prefer: PreferSettings = PreferSettings()
+    bandit: BanditSettings = BanditSettings()
     mix: MixSettings = MixSettings()
     budget: Budget = Budget()
 
     def beside(self, path: Path) -> Path:
         """A path of the recipe, relative to the recipe's own folder."""
         return self.file.parent / path
+
+    @property
+    def has_bandit(self) -> bool:
+        """Whether a bandit chooses among the prompts of some step."""
+        return self.generate.bandit or self.evolve.bandit
 
     def models_config(self) -> ModelsConfig:
         """The checked models file."""
@@ -320,8 +327,8 @@ def table_schemas() -> dict[str, pl.Schema]:
     return schemas
 
 
-def load_context(recipe: Recipe, models: Models) -> Context:
-    """Everything the stages use, loaded and checked before any work starts.
+def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None = None) -> Context:
+    """Everything the stages use, loaded and checked before any work starts; ``arms`` is what a bandit knows.
 
     Raises:
         ConfigError: a prompt, the taxonomy or the policy is wrong.
@@ -333,12 +340,14 @@ def load_context(recipe: Recipe, models: Models) -> Context:
     policy = load_policy(policy_file, GATES)
     schemas = table_schemas()
     check_measures(policy, policy_file, schemas, [d.id for d in taxonomy.dimensions])
+    prompts = load_prompts(recipe.beside(recipe.prompts))
     return Context(
         seed=recipe.seed,
-        prompts=load_prompts(recipe.beside(recipe.prompts)),
+        prompts=prompts,
         taxonomy=taxonomy,
         policy=policy,
         models=models,
         artefacts={},
         schemas=schemas,
+        weights=bandit.weights(prompts, arms or {}, recipe.bandit.floor),
     )

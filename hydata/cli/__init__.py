@@ -26,6 +26,7 @@ from hydata.cli import journal as journal_command
 from hydata.cli import judge as judge_command
 from hydata.cli import models as models_command
 from hydata.cli import plan as plan_command
+from hydata.cli import yields as yield_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
@@ -157,6 +158,7 @@ def run(
 
 
 app.command()(plan_command.plan)
+app.command("yield")(yield_command.show)
 
 
 @app.command()

@@ -1,10 +1,10 @@
 """Preference pairs as JSONL for DPO: the conversational form of TRL with an explicit prompt.
 
 One JSON object a line, ``{"prompt": [messages], "chosen": [message], "rejected": [message]}``, with
-``margin`` (which TRL's reward trainer reads), ``source`` and both ids. It holds the pairs made from samples and those
-of preference datasets alike. A prompt without a system message gets the default one, as in the messages
-export. Rows come in the order of ids. What is left out is listed beside the file, with the reasons of
-the messages export and two more:
+``margin`` (which TRL's reward trainer reads), ``source`` and both ids. It holds the pairs made from samples
+and those of preference datasets alike. A prompt without a system message gets the default one, as in the
+messages export. Rows come in the order of ids. What is left out is listed beside the file, with the reasons
+of the messages export and two more:
 
 * ``chosen_not_kept``: the final policy does not keep the chosen one, so it is no example to follow;
 * ``prompts_differ``: the pair differs before its last turn.

@@ -17,6 +17,7 @@ from pydantic import Field
 from hydata.errors import ConfigError
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
+from hydata.synthesis import bandit
 from hydata.synthesis.drafts import (
     Wish,
     draft,
@@ -24,8 +25,9 @@ from hydata.synthesis.drafts import (
     labels_of,
     language_of,
     outcome,
-    pick,
+    pick_weighted,
     read_messages,
+    rejected,
     sample,
     sampling,
 )
@@ -47,11 +49,13 @@ KEPT = 0.2
 
 class EvolveSettings(Settings):
     """``share`` of the instructions, at most ``max_per_shard``, are evolved; ``operators`` are names of
-    prompts (none named: all of the folder)."""
+    prompts (none named: all of the folder). ``bandit``: operators that came to more in earlier runs get more
+    of the instructions."""
 
     operators: tuple[str, ...] = ()
     share: float = Field(default=0.5, gt=0, le=1)
     max_per_shard: int | None = Field(default=None, ge=1)
+    bandit: bool = False
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=256, ge=1)
@@ -63,6 +67,7 @@ def _uses(settings: EvolveSettings, context: Context) -> Iterable[str]:
         raise ConfigError(f"evolve.operators: no prompts named {unknown}; there are {sorted(known)}")
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
+    yield from bandit.uses(NAME, settings, context)
 
 
 def find_failure(parent: str, evolved: str) -> Defect | None:
@@ -81,7 +86,7 @@ def find_failure(parent: str, evolved: str) -> Defect | None:
 
 
 def _wish(
-    row: Mapping[str, Any], messages: tuple[Message, ...], context: Context, names: tuple[str, ...]
+    row: Mapping[str, Any], messages: tuple[Message, ...], settings: EvolveSettings, context: Context
 ) -> Wish | Defect:
     if not messages or messages[-1].role != "user":
         return Defect("not_an_instruction", "the last message is not the user's")
@@ -89,11 +94,13 @@ def _wish(
         return Defect("multi_turn", "only single requests are evolved")
     instruction = messages[-1].content
     language = language_of(row, instruction)
+    names = settings.operators
     prompts = [p for p in context.prompts.find(NAME, language=language) if not names or p.name in names]
     if not prompts:
         return Defect("no_prompt", f"no operator for language {language!r}")
     id = row["record_id"]
-    prompt = pick(prompts, "operator", context.seed, id)
+    weights = [bandit.weight(p, settings, context) for p in prompts]
+    prompt = pick_weighted(prompts, weights, "operator", context.seed, id)
     return Wish(
         prompt, {"instruction": instruction}, id, labels=labels_of(row, context) | {"language": language}
     )
@@ -106,7 +113,7 @@ async def _evolve(
     if not isinstance(made, Defect):
         made = find_failure(str(wish.values["instruction"]), made.text) or made
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{wish.prompt.id}: {made.detail}", row["record_id"])
+        return rejected(NAME, ROLE, wish, made, row["record_id"], context)
     return made.conversation(NAME, (row["record_id"],), row["document_ids"] or (), row["licence"])
 
 
@@ -121,7 +128,7 @@ async def run(conversations: pl.DataFrame, settings: EvolveSettings, context: Co
             if id not in chosen:
                 rejects.append(Reject(NAME, "not_sampled", record_id=id))
                 continue
-            wish = _wish(row, read_messages(row), context, settings.operators)
+            wish = _wish(row, read_messages(row), settings, context)
             if isinstance(wish, Defect):
                 rejects.append(Reject(NAME, wish.reason, wish.detail, id))
             else:

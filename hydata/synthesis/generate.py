@@ -17,7 +17,19 @@ from pydantic import Field
 
 from hydata.schema import CONVERSATIONS, Conversation, Output, Reject
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import Wish, draft, fraction, gather, labels_of, outcome, sample, sampling
+from hydata.synthesis import bandit
+from hydata.synthesis.drafts import (
+    Wish,
+    draft,
+    fraction,
+    gather,
+    labels_of,
+    outcome,
+    rejected,
+    sample,
+    sampling,
+    weighted_place,
+)
 from hydata.synthesis.text import Defect, answers, tokens
 
 NAME: Final = "generate"
@@ -27,12 +39,14 @@ VARIABLES = ("text", "title", "programming_language")
 
 class GenerateSettings(Settings):
     """``share`` of the documents, at most ``max_documents`` a shard, get ``per_document`` instructions
-    each; ``characters`` is the longest stretch of a document that a prompt shows."""
+    each; ``characters`` is the longest stretch of a document that a prompt shows. ``bandit``: prompts that
+    came to more in earlier runs get more of the documents."""
 
     per_document: int = Field(default=1, ge=1)
     share: float = Field(default=1.0, gt=0, le=1)
     max_documents: int | None = Field(default=None, ge=1)
     characters: int = Field(default=1500, ge=100)
+    bandit: bool = False
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=192, ge=1)
@@ -41,6 +55,7 @@ class GenerateSettings(Settings):
 def _uses(settings: GenerateSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
+    yield from bandit.uses(NAME, settings, context)
 
 
 _BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n|(?<=[.!?])\s+|(?<=[。！？])"))
@@ -87,7 +102,8 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
         "programming_language": row["programming_language"] or "",
     }
     # A shuffle of the prompts for each document: different ones first, repeated only when they run out.
-    order = sorted(prompts, key=lambda p: fraction("prompt", context.seed, id, p.id))
+    weights = {p.id: bandit.weight(p, settings, context) for p in prompts}
+    order = sorted(prompts, key=lambda p: weighted_place(weights[p.id], "prompt", context.seed, id, p.id))
     labels = labels_of(row, context)
     return [Wish(order[i % len(order)], values, id, i, labels) for i in range(settings.per_document)]
 
@@ -101,7 +117,7 @@ async def _instruction(
     if not isinstance(made, Defect) and _copied(made.text, str(wish.values["text"])):
         made = Defect("copied", made.text)
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{wish.prompt.id}: {made.detail}", row["document_id"])
+        return rejected(NAME, ROLE, wish, made, row["document_id"], context)
     return made.conversation(NAME, (), (row["document_id"],), row["licence"])
 
 

@@ -148,7 +148,14 @@ async def _answer(
         instruction = question.plain.messages[-1].content
         found = manners.find_leak(found.text, found.reasoning, instruction, question.prompt) or found
     if not isinstance(found, Reply):
-        return Reject(NAME, found.reason, f"{model.name}: {found.detail}", question.id)
+        return Reject(
+            NAME,
+            found.reason,
+            f"{model.name}: {found.detail}",
+            question.id,
+            prompt_id=question.call.purpose,
+            model=model.identity,
+        )
     return replace(
         question.plain,
         messages=(*question.plain.messages, Message("assistant", found.text, reasoning=found.reasoning)),

@@ -28,6 +28,7 @@ from hydata.synthesis.drafts import (
     outcome,
     pick,
     read_messages,
+    rejected,
     sampling,
 )
 from hydata.synthesis.text import Defect, answers, overlap, tokens
@@ -156,7 +157,7 @@ async def _instruction(
     if not isinstance(made, Defect):
         made = _not_new(made.text, attempt.examples, settings.max_overlap) or made
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{attempt.wish.prompt.id}: {made.detail}", attempt.examples[0].id)
+        return rejected(NAME, ROLE, attempt.wish, made, attempt.examples[0].id, context)
     licences = {e.licence for e in attempt.examples}
     return made.conversation(
         NAME,
