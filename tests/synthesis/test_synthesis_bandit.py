@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 from projects import ROOT, STANDIN
 from seedlings import instruction
@@ -21,7 +20,7 @@ from hydata.run import run_recipe
 from hydata.schema import conversations_frame
 from hydata.session import Session, open_session
 from hydata.stage import Context, fingerprint
-from hydata.synthesis import evolve, generate
+from hydata.synthesis import evolve
 from hydata.synthesis.bandit import Arm, best, weights
 from hydata.synthesis.drafts import fraction, pick, pick_weighted, weighted_place
 from hydata.taxonomy import load_taxonomy
@@ -176,11 +175,3 @@ def test_a_damaged_file_is_named(bandits: Path, tmp_path: Path) -> None:
     (root / "heads" / "demo.bandit").write_text("{}")
     with pytest.raises(WarehouseError, match=r"demo\.bandit: damaged"):
         identity(bandits, root)
-
-
-def test_a_bandit_loses_no_document(bandits: Path, tmp_path: Path) -> None:
-    run(bandits, tmp_path / "w", "qa")
-    session = run(bandits, tmp_path / "w", "qa", "code")  # conservation is checked by the session
-    assert session.head.nodes["generate"].shards
-    assert generate.GenerateSettings().bandit is False
-    assert pl.read_parquet(next((tmp_path / "w" / "usage").glob("*.parquet"))).height
