@@ -21,9 +21,10 @@ from hydata.schema import conversations_frame
 from hydata.session import Session, open_session
 from hydata.stage import Context, fingerprint
 from hydata.synthesis import evolve
-from hydata.synthesis.bandit import Arm, best, weights
+from hydata.synthesis.bandit import Arm, best, freeze, hand_on, weights
 from hydata.synthesis.drafts import fraction, pick, pick_weighted, weighted_place
 from hydata.taxonomy import load_taxonomy
+from hydata.warehouse import Head, NodeState
 
 PROMPTS = load_prompts(ROOT / "prompts")
 CLARITY, DIFFICULTY = (p.id for p in PROMPTS.find("evolve", "en")[:2])
@@ -167,6 +168,13 @@ def test_weights_are_frozen_from_the_last_decision_to_the_next(bandits: Path, tm
     assert identity(bandits, root) != taught
     again = run(bandits, root, "qa", "web")
     assert again.stats.calls == 0
+
+
+def test_a_forecasts_sample_is_asked_with_the_frozen_arms(tmp_path: Path) -> None:
+    sample = Head("demo", {"ingest": NodeState("f")})
+    assert freeze(tmp_path, sample, {}) == {}
+    hand_on(tmp_path, sample, {CLARITY: Arm(3, 1, 40)})
+    assert freeze(tmp_path, sample, {}) == {CLARITY: Arm(3, 1, 40)}
 
 
 def test_a_damaged_file_is_named(bandits: Path, tmp_path: Path) -> None:
