@@ -225,9 +225,11 @@ def export(
             pairs = export_preferences(con, path, provenance)
             _print_manifest(path, pairs)
             if pairs.length_difference is not None:
+                more = pairs.length_difference
+                compared = "longer" if more >= 0 else "shorter"
                 out.print(
-                    f"  chosen answers have {pairs.length_difference:+,.0f} characters to rejected ones on "
-                    f"average; {pairs.chosen_longer:.0%} of them are longer"
+                    f"  chosen answers are {abs(more):,.0f} characters {compared} "
+                    f"than rejected ones on average; {pairs.chosen_longer:.0%} of them are longer"
                 )
         else:
             _print_manifest(path, export_messages(con, mix, path, provenance))

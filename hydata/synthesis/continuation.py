@@ -20,7 +20,7 @@ from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import Call, Model, Reply
 from hydata.schema import Message
 from hydata.stage import Context
-from hydata.synthesis.text import Defect, tokens
+from hydata.synthesis.text import Defect, leaks, tokens
 
 STEP: Final = "continue"
 TRUNCATED: Final = "truncated"
@@ -73,9 +73,9 @@ async def whole(
             return Defect(TRUNCATED, f"{parts} continuations: {text[-200:]}" if parts else text[-200:])
         parts += 1
         kept = to_last_word(text)
-        prompts = context.prompts.find(STEP, language) or context.prompts.find(STEP, "en")
+        prompt = (context.prompts.find(STEP, language) or context.prompts.find(STEP, "en"))[0]
         more = Call(
-            (*call.messages, Message("assistant", kept), *prompts[0].render()),
+            (*call.messages, Message("assistant", kept), *prompt.render()),
             call.sampling,
             sample_index=call.sample_index,
             purpose=call.purpose,
@@ -86,6 +86,8 @@ async def whole(
             return Defect(TRUNCATED, f"not continued, {error.reason}: {error.detail}")
         if begun_again(kept, part.text):
             return Defect(TRUNCATED, f"begun again instead of continued: {part.text[:200]}")
+        if leaks(part.text, prompt.own_words):  # a small model repeats what it was told, for want of a rest
+            return Defect(TRUNCATED, f"spoke of the interruption instead: {part.text[:200]}")
         text = join(kept, part.text)
         reply = replace(part, text=text, reasoning=reply.reasoning)
     return reply

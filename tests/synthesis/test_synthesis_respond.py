@@ -114,6 +114,10 @@ FIRST = completion("It stands by the sea and", "length")
     [
         ([completion("more and mo", "length")], "1 continuations"),
         ([completion("")], "not continued, empty"),
+        (
+            [completion("Your answer was cut off at the end of your last message.")],
+            "spoke of the interruption",
+        ),
         ([(400, {"error": {"message": "prompt is too long"}}, {})], "not continued, context_too_long"),
     ],
 )
