@@ -34,6 +34,7 @@ from hydata.run import Progress, run_recipe
 from hydata.session import Session
 from hydata.stage import Settings
 from hydata.synthesis import (
+    bandit,
     critique,
     evolve,
     extract,
@@ -230,7 +231,10 @@ def _draw(ingested: Session, size: int, scratch: Path) -> _Drawn:
         key: tuple(_sampled(root, shard, drawn, scratch) for shard in shards)
         for key, shards in state.done.items()
     }
-    write_head(scratch, Head(head.recipe, {"ingest": NodeState(state.fingerprint, done)}))
+    drawn_head = Head(head.recipe, {"ingest": NodeState(state.fingerprint, done)})
+    write_head(scratch, drawn_head)
+    if ingested.recipe.has_bandit:  # the sample is asked what the run will ask
+        bandit.hand_on(scratch, drawn_head, bandit.freeze(root, head, ingested.schemas))
     return _Drawn(
         rows=rows,
         sampled=sampled,

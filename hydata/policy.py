@@ -190,7 +190,8 @@ DECISION_ROWS = 1_000_000
 """Rows of one frame of decisions: about 50 MB."""
 
 DERIVED = {"preferences": pl.Schema({"rejected": pl.Boolean()})}
-"""Measures that are no judge's: ``preferences.rejected``, the record is the worse half of a pair."""
+"""Measures that are no judge's: ``preferences.rejected``, the record is the worse half of a
+dataset's pair (the plan gives a decision those of ingest alone; pairs of samples are made after it)."""
 
 
 def decide(

@@ -19,12 +19,13 @@ import polars as pl
 from pydantic import Field
 
 from hydata import ingest
-from hydata.curation import classifier, decisions, dedup, language, mix, rules
+from hydata.curation import classifier, decisions, dedup, language, mix, preferences, rules
 from hydata.curation.classifier import ClassifySettings, TrainSettings
 from hydata.curation.dedup import DuplicatesSettings, signatures
 from hydata.curation.dedup.signatures import Scope, SignaturesSettings
 from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
+from hydata.curation.preferences import PreferSettings
 from hydata.curation.rules import RulesSettings
 from hydata.curation.semantic import embeddings
 from hydata.curation.semantic import judge as semantic
@@ -39,6 +40,7 @@ from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
 from hydata.synthesis import (
     agreement,
+    bandit,
     critique,
     evolve,
     extract,
@@ -53,6 +55,7 @@ from hydata.synthesis import (
 from hydata.synthesis import generalisations as pairs
 from hydata.synthesis import generalise as general
 from hydata.synthesis.agreement import AgreementSettings
+from hydata.synthesis.bandit import Arm, BanditSettings
 from hydata.synthesis.critique import CritiqueSettings
 from hydata.synthesis.evolve import EvolveSettings
 from hydata.synthesis.extract import ExtractSettings
@@ -97,12 +100,19 @@ class Recipe(Settings):
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
+    prefer: PreferSettings = PreferSettings()
+    bandit: BanditSettings = BanditSettings()
     mix: MixSettings = MixSettings()
     budget: Budget = Budget()
 
     def beside(self, path: Path) -> Path:
         """A path of the recipe, relative to the recipe's own folder."""
         return self.file.parent / path
+
+    @property
+    def has_bandit(self) -> bool:
+        """Whether a bandit chooses among the prompts of some step."""
+        return self.generate.bandit or self.evolve.bandit
 
     def models_config(self) -> ModelsConfig:
         """The checked models file."""
@@ -222,6 +232,19 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
                 "duplicates": ("duplicates/critique",),
                 "semantic": ("semantic/critique",) if recipe.semantic.enabled else (),
                 "critiques": ("critique",),
+            },
+        ),
+        # after the decision, which must not see these pairs: it reads those of datasets
+        Node(
+            "prefer",
+            preferences.STAGE,
+            recipe.prefer,
+            {
+                "conversations": answered,
+                "rules": ("rules/answered",),
+                "agreement": ("agreement",),
+                "critiques": ("critique",),
+                "decisions": ("decide/critique", "decide/final"),
             },
         ),
         Node(
@@ -368,8 +391,8 @@ def table_schemas() -> dict[str, pl.Schema]:
     return schemas
 
 
-def load_context(recipe: Recipe, models: Models) -> Context:
-    """Everything the stages use, loaded and checked before any work starts.
+def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None = None) -> Context:
+    """Everything the stages use, loaded and checked before any work starts; ``arms`` is what a bandit knows.
 
     Raises:
         ConfigError: a prompt, the taxonomy or the policy is wrong.
@@ -393,6 +416,7 @@ def load_context(recipe: Recipe, models: Models) -> Context:
         models=models,
         artefacts={},
         schemas=schemas,
+        weights=bandit.weights(prompts, arms or {}, recipe.bandit.floor),
     )
     if recipe.semantic.enabled:
         embeddings.identity(

@@ -106,6 +106,8 @@ REJECTS = pl.Schema(
         "position": pl.Int64(),
         "reason": pl.String(),
         "detail": pl.String(),
+        "prompt_id": pl.String(),
+        "model": pl.String(),
     }
 )
 
@@ -317,7 +319,8 @@ class Preference:
 class Reject:
     """Something that was not taken further. ``reason`` is a short snake_case word to group by,
     ``detail`` says what was seen. ``record_id`` names the record or document; a reader that has none
-    yet gives ``file`` and ``position`` (line, record number or byte offset)."""
+    yet gives ``file`` and ``position`` (line, record number or byte offset). ``prompt_id`` (as in ``USAGE``:
+    the step where there was no prompt) and ``model`` are set where a call was made for it."""
 
     stage: str
     reason: str
@@ -325,6 +328,8 @@ class Reject:
     record_id: str | None = None
     file: str | None = None
     position: int | None = None
+    prompt_id: str | None = None
+    model: str | None = None
 
 
 Item = Document | Conversation | Preference | Reject
@@ -388,7 +393,10 @@ def _message(m: Message) -> dict[str, object]:
 
 def rejects_frame(rejects: Iterable[Reject]) -> pl.DataFrame:
     """Rejects as a frame of ``REJECTS``, details cut at ``MAX_DETAIL`` characters."""
-    rows = [(r.stage, r.record_id, r.file, r.position, r.reason, r.detail[:MAX_DETAIL]) for r in rejects]
+    rows = [
+        (r.stage, r.record_id, r.file, r.position, r.reason, r.detail[:MAX_DETAIL], r.prompt_id, r.model)
+        for r in rejects
+    ]
     return pl.DataFrame(rows, schema=REJECTS, orient="row")
 
 

@@ -34,6 +34,7 @@ from hydata.models import Ledger, Outbox, Stats, open_models
 from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
 from hydata.schema import REJECTS, Output
 from hydata.stage import ArtefactStage, Context, GlobalStage, MapStage, fingerprint
+from hydata.synthesis import bandit
 from hydata.warehouse import (
     JOURNAL,
     Head,
@@ -384,7 +385,8 @@ async def open_session(
         sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
         journal = journal or root / JOURNAL
         async with open_models(recipe.models_config(), journal, recipe.budget, outbox) as models:
-            session = Session(root, recipe, head, load_context(recipe, models), frozenset(rebuild))
+            arms = bandit.freeze(root, head, table_schemas()) if recipe.has_bandit else {}
+            session = Session(root, recipe, head, load_context(recipe, models, arms), frozenset(rebuild))
             try:
                 yield session
                 record_provenance(root, recipe.name, recipe.file, sha256)

@@ -38,7 +38,8 @@ class Settings(BaseModel):
 @dataclass(frozen=True)
 class Context:
     """What stages may use beside their input. ``artefacts`` maps the name of a trained artefact to
-    its file, whose name carries its hash; ``schemas`` holds the columns of every table of the recipe."""
+    its file, whose name carries its hash; ``schemas`` holds the columns of every table of the recipe;
+    ``weights`` what a bandit gives to prompts (by id), frozen when the run began."""
 
     seed: int
     prompts: PromptLibrary
@@ -47,6 +48,7 @@ class Context:
     models: Models
     artefacts: Mapping[str, Path]
     schemas: Mapping[str, pl.Schema] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def _uses_nothing(settings: Any, context: Context) -> Iterable[str]:

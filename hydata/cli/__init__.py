@@ -28,9 +28,11 @@ from hydata.cli import journal as journal_command
 from hydata.cli import judge as judge_command
 from hydata.cli import models as models_command
 from hydata.cli import plan as plan_command
+from hydata.cli import yields as yield_command
 from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
+from hydata.export.preferences import PairsManifest, export_preferences
 from hydata.export.provenance import read_provenance
 from hydata.models import Budget
 from hydata.models import run as run_in_loop
@@ -160,6 +162,7 @@ def run(
 
 
 app.command()(plan_command.plan)
+app.command("yield")(yield_command.show)
 
 
 @app.command()
@@ -206,22 +209,43 @@ def export(
     recipe: RecipeName = None,
     mix: Annotated[str, typer.Option(help="The mix to export.")] = "main",
     show: Annotated[int, typer.Option(help="Print this many sample rows.", min=0)] = 0,
+    preferences: Annotated[
+        bool, typer.Option("--preferences", help="Export preference pairs for DPO instead of a mix.")
+    ] = False,
 ) -> None:
-    """Write a mix as messages-JSONL with a manifest (rows, tokens, sha256, recipe, git revision)."""
+    """Write a mix as messages-JSONL with a manifest (rows, tokens, sha256, recipe, git revision).
+
+    With --preferences: the preference pairs, `{"prompt": [...], "chosen": [...], "rejected": [...]}` a line,
+    and in the manifest how much longer the chosen answers are.
+    """
     head = latest_head(warehouse, recipe)
-    path = output or warehouse / "exports" / f"{head.recipe}-{mix}.jsonl"
+    name = "preferences" if preferences else mix
+    path = output or warehouse / "exports" / f"{head.recipe}-{name}.jsonl"
     if path.suffix != ".jsonl":
         raise ConfigError(f"--output {path}: give a file name that ends in .jsonl")
+    provenance = read_provenance(warehouse, head.recipe)
     with connect(warehouse, head, table_schemas()) as con:
-        manifest = export_messages(con, mix, path, read_provenance(warehouse, head.recipe))
-    _print_manifest(path, manifest)
+        if preferences:
+            pairs = export_preferences(con, path, provenance)
+            _print_manifest(path, pairs)
+            if pairs.length_difference is not None:
+                more = pairs.length_difference
+                compared = "longer" if more >= 0 else "shorter"
+                out.print(
+                    f"  chosen answers are {abs(more):,.0f} characters {compared} "
+                    f"than rejected ones on average; {pairs.chosen_longer:.0%} of them are longer"
+                )
+        else:
+            _print_manifest(path, export_messages(con, mix, path, provenance))
     with path.open(encoding="utf-8") as f:
         for _, line in zip(range(show), f, strict=False):
             out.print()
-            for message in json.loads(line)["messages"]:
-                text = Text(f"  {message['role']}: ", style="bold")
-                text.append(printable(" ".join(message["content"].split()))[:400], style="not bold")
-                out.print(text)
+            row = json.loads(line)
+            for message in row["messages"] if "messages" in row else row["prompt"]:
+                _print_turn(message["role"], message["content"])
+            for side in ("chosen", "rejected"):
+                for message in row.get(side, ()):
+                    _print_turn(side, message["content"])
 
 
 @app.command()
@@ -268,7 +292,13 @@ def _print_funnel(rows: list[FunnelRow]) -> None:
     wide().print(table)
 
 
-def _print_manifest(path: Path, manifest: Manifest) -> None:
+def _print_turn(who: str, content: str) -> None:
+    text = Text(f"  {who}: ", style="bold")
+    text.append(printable(" ".join(content.split()))[:400], style="not bold")
+    out.print(text)
+
+
+def _print_manifest(path: Path, manifest: Manifest | PairsManifest) -> None:
     out.print(
         f"{escape(str(path))}: {manifest.rows:,} rows, {manifest.bytes:,} bytes, "
         f"{manifest.tokens:,} tokens ({manifest.tokenizer}), sha256 {manifest.sha256[:16]}…"

@@ -12,22 +12,16 @@ read is dropped with a reason and listed beside the file, never repaired:
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
-import polars as pl
 
 from hydata.errors import WarehouseError
+from hydata.export.jsonl import BATCH_ROWS, Written, write_jsonl
 from hydata.export.provenance import Provenance
 from hydata.schema import CONTROL_TOKENS, DEFAULT_SYSTEM_PROMPT
-from hydata.warehouse import write_atomic, write_frame
-
-BATCH_ROWS = 20_000
 
 VISIBLE = r"[^\s\pZ\p{Cc}\p{Cf}]"
 """What a turn needs one of: SQL's ``trim`` would take a line break or an ideographic space for text."""
@@ -38,14 +32,8 @@ _COPIES = """
     LEFT JOIN (SELECT record_id, count(*) AS copies FROM conversations GROUP BY record_id) USING (record_id)
 """
 
-_ROWS = """
-    WITH mixed AS (
-        SELECT c.record_id, c.tools, c.messages,
-               list_filter(c.messages, lambda m: m.role <> 'system') AS turns
-        FROM mixes JOIN conversations AS c USING (record_id)
-        WHERE mixes.mix = $mix AND mixes.weight > 0
-    )
-    SELECT record_id,
+TURNS = "list_filter(messages, lambda m: m.role <> 'system')"
+DEFECT = """
            CASE WHEN len(list_filter(messages, lambda m: len(list_filter($tokens::VARCHAR[],
                          lambda t: contains(coalesce(m.content, ''), t))) > 0)) > 0 THEN 'control_token'
                 WHEN tools IS NOT NULL OR len(list_filter(messages, lambda m:
@@ -57,10 +45,28 @@ _ROWS = """
                          NOT regexp_matches(coalesce(m.content, ''), $visible))) > 0
                      OR len(list_filter(turns, lambda m, i:
                          m.role <> (CASE WHEN i % 2 = 1 THEN 'user' ELSE 'assistant' END))) > 0
-                     THEN 'malformed' END AS reason,
+                     THEN 'malformed' END
+"""
+"""What is wrong with a conversation of ``messages``, ``turns`` (``TURNS``) and ``tools``, as SQL; null if
+nothing is. ``$tokens`` and ``$visible`` are parameters."""
+
+WRITTEN = """
            list_concat(CASE WHEN messages[1].role = 'system' THEN []
                             ELSE [{'role': 'system', 'content': $system}] END,
-                       list_transform(messages, lambda m: {'role': m.role, 'content': m.content})) AS messages
+                       list_transform(messages, lambda m: {'role': m.role, 'content': m.content}))
+"""
+"""``messages`` as they are exported, as SQL; ``$system`` is a parameter."""
+
+FORM = {"tokens": list(CONTROL_TOKENS), "system": DEFAULT_SYSTEM_PROMPT, "visible": VISIBLE}
+"""The parameters of both."""
+
+_ROWS = f"""
+    WITH mixed AS (
+        SELECT c.record_id, c.tools, c.messages, {TURNS} AS turns
+        FROM mixes JOIN conversations AS c USING (record_id)
+        WHERE mixes.mix = $mix AND mixes.weight > 0
+    )
+    SELECT record_id, {DEFECT} AS reason, {WRITTEN} AS messages
     FROM mixed ORDER BY record_id
 """
 
@@ -83,13 +89,6 @@ class Manifest:
     git_revision: str | None
 
 
-def estimated_tokens(text: pl.Expr) -> pl.Expr:
-    """Tokens of a text without a tokenizer: 0.6 per CJK character and 0.25 per other character, the
-    usual yields of BPE vocabularies made for both languages; within some 20% on ordinary text."""
-    cjk = text.str.count_matches(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
-    return cjk * 0.6 + (text.str.len_chars() - cjk) * 0.25
-
-
 def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
     """Write a mix to ``path`` (``*.jsonl``), the dropped rows (``record_id``, ``reason``) to
     ``*.dropped.parquet`` and its manifest to ``*.manifest.json``, each atomically.
@@ -101,30 +100,22 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
         WarehouseError: there is no such mix, or its records are not among the conversations, each once.
     """
     _check(con, mix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        written, drops = _write_rows(con, mix, aside)
-        path.with_suffix(".manifest.json").unlink(missing_ok=True)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    # this syncs the folder, and with it the rename before: no manifest outlives a power cut without its data
-    write_frame(path.with_suffix(".dropped.parquet"), drops)
-    manifest = Manifest(
-        file=path.name,
-        mix=mix,
-        rows=written.rows,
-        tokens=round(written.tokens),
-        tokenizer="estimated",
-        bytes=written.size,
-        sha256=written.sha256,
-        dropped=dict(drops.group_by("reason").len().sort("reason").iter_rows()),
-        **asdict(provenance),
-    )
-    body = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
-    write_atomic(path.with_suffix(".manifest.json"), body.encode())
-    return manifest
+
+    def describe(written: Written) -> Manifest:
+        return Manifest(
+            file=path.name,
+            mix=mix,
+            rows=written.rows,
+            tokens=round(written.tokens),
+            tokenizer="estimated",
+            bytes=written.size,
+            sha256=written.sha256,
+            dropped=written.dropped,
+            **asdict(provenance),
+        )
+
+    rows = con.sql(_ROWS, params={"mix": mix, **FORM}).to_arrow_reader(BATCH_ROWS)
+    return write_jsonl(path, rows, ("messages",), describe)
 
 
 def _check(con: duckdb.DuckDBPyConnection, mix: str) -> None:
@@ -144,39 +135,3 @@ def _check(con: duckdb.DuckDBPyConnection, mix: str) -> None:
             f"mix {mix}: {repeated:,} of its {mixed:,} records occur more than once; "
             "run the recipe to its end, with --rebuild of the stage that made them"
         )
-
-
-@dataclass(frozen=True)
-class _Written:
-    rows: int
-    tokens: float
-    size: int
-    sha256: str
-
-
-def _write_rows(con: duckdb.DuckDBPyConnection, mix: str, file: Path) -> tuple[_Written, pl.DataFrame]:
-    """Write and sync the rows the trainer can read; what was written, and the ``record_id`` and ``reason``
-    of the others."""
-    rows, tokens, digest = 0, 0.0, hashlib.sha256()
-    dropped = [pl.DataFrame(schema={"record_id": pl.String, "reason": pl.String})]
-    parameters = {
-        "mix": mix,
-        "tokens": list(CONTROL_TOKENS),
-        "system": DEFAULT_SYSTEM_PROMPT,
-        "visible": VISIBLE,
-    }
-    with file.open("wb") as out:
-        for batch in con.sql(_ROWS, params=parameters).to_arrow_reader(BATCH_ROWS):
-            frame = pl.DataFrame(pl.from_arrow(batch))
-            dropped.append(frame.filter(pl.col("reason").is_not_null()).select("record_id", "reason"))
-            kept = frame.filter(pl.col("reason").is_null()).select("messages")
-            data = kept.write_ndjson().encode() if kept.height else b""
-            contents = kept["messages"].explode().struct.field("content")
-            tokens += float(kept.select(pl.lit(contents).pipe(estimated_tokens).sum()).item() or 0)
-            rows += kept.height
-            digest.update(data)
-            out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-        size = out.tell()
-    return _Written(rows, tokens, size, digest.hexdigest()), pl.concat(dropped)

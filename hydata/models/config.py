@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, HttpUrl, field_validator, model_validator
+from pydantic import BeforeValidator, Field, HttpUrl, field_validator, model_validator
 
 from hydata.settings import read_toml
 from hydata.stage import Settings
@@ -222,23 +222,26 @@ Weights = Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """Names of models and the share of records each gets (any positive numbers)."""
 
 
+def _one_or_several(when: object) -> object:
+    if not isinstance(when, dict):
+        return when
+    return {k: (v,) if isinstance(v, str) else v for k, v in when.items()}
+
+
+When = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_one_or_several), Field(min_length=1)]
+"""Which records: for each dimension named (``language`` or one of the taxonomy), the labels that fit."""
+
+
+def fits(when: Mapping[str, tuple[str, ...]], labels: Mapping[str, str | None]) -> bool:
+    """Whether a record's label is among those listed in every dimension; one without a label does not fit."""
+    return all(labels.get(dimension) in wanted for dimension, wanted in when.items())
+
+
 class Route(Settings):
-    """``models`` for the records whose labels fit ``when``: for each dimension named there (``language``
-    or one of the taxonomy), the record's label is among those listed. A record without the label does not
-    fit."""
+    """``models`` for the records whose labels fit ``when``."""
 
-    when: dict[str, tuple[str, ...]] = Field(min_length=1)
+    when: When
     models: Weights
-
-    @field_validator("when", mode="before")
-    @classmethod
-    def _one_or_several(cls, when: object) -> object:
-        if not isinstance(when, dict):
-            return when
-        return {k: (v,) if isinstance(v, str) else v for k, v in when.items()}
-
-    def fits(self, labels: Mapping[str, str | None]) -> bool:
-        return all(labels.get(dimension) in wanted for dimension, wanted in self.when.items())
 
 
 class RoleEntry(Settings):
@@ -249,7 +252,7 @@ class RoleEntry(Settings):
 
     def fitting(self, labels: Mapping[str, str | None]) -> Mapping[str, float]:
         """The weights for a record with these labels."""
-        return next((route.models for route in self.routes if route.fits(labels)), self.models)
+        return next((route.models for route in self.routes if fits(route.when, labels)), self.models)
 
     @property
     def alone(self) -> str | None:

@@ -129,12 +129,22 @@ def check_labels(config: ModelsConfig, dimensions: Mapping[str, Collection[str] 
     """
     for role, entry in config.roles.items():
         for place, route in enumerate(entry.routes):
-            at = f"{config.file}: roles.{role}.routes[{place}].when"
-            for dimension, wanted in route.when.items():
-                if dimension not in dimensions:
-                    raise ConfigError(f"{at}: no dimension {dimension!r}; there are {', '.join(dimensions)}")
-                labels = dimensions[dimension]
-                unknown = sorted(set(wanted) - set(labels)) if labels is not None else []
-                if labels is not None and unknown:
-                    known = ", ".join(labels)
-                    raise ConfigError(f"{at}.{dimension}: no label {unknown[0]!r}; there are {known}")
+            check_when(f"{config.file}: roles.{role}.routes[{place}].when", route.when, dimensions)
+
+
+def check_when(
+    at: str, when: Mapping[str, Collection[str]], dimensions: Mapping[str, Collection[str] | None]
+) -> None:
+    """Check one such condition, which stands ``at`` that place of a file.
+
+    Raises:
+        ConfigError: names the place and what there is.
+    """
+    for dimension, wanted in when.items():
+        if dimension not in dimensions:
+            raise ConfigError(f"{at}: no dimension {dimension!r}; there are {', '.join(dimensions)}")
+        labels = dimensions[dimension]
+        unknown = sorted(set(wanted) - set(labels)) if labels is not None else []
+        if labels is not None and unknown:
+            known = ", ".join(labels)
+            raise ConfigError(f"{at}.{dimension}: no label {unknown[0]!r}; there are {known}")

@@ -8,6 +8,7 @@ rows nor on which replies arrive first.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -70,6 +71,22 @@ def fraction(*parts: str | int) -> float:
 def pick(options: Sequence[T], *parts: str | int) -> T:
     """One of ``options``, decided by ``parts`` alone."""
     return options[int(fraction(*parts) * len(options))]
+
+
+def pick_weighted(options: Sequence[T], weights: Sequence[float], *parts: str | int) -> T:
+    """One of ``options``, with a chance in proportion to its weight; with equal weights it is ``pick``."""
+    point = fraction(*parts) * sum(weights)
+    for option, weight in zip(options, weights, strict=True):
+        point -= weight
+        if point < 0:
+            return option
+    return options[-1]  # rounding at the very end
+
+
+def weighted_place(weight: float, *parts: str | int) -> float:
+    """A key to sort options by, each with ``parts`` of its own, so that they come in a random order in which
+    each is first with a chance in proportion to its weight (Efraimidis and Spirakis 2006)."""
+    return -math.log1p(-fraction(*parts)) / weight
 
 
 def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | int) -> set[str]:
@@ -231,3 +248,15 @@ async def draft(
     text = clean_instruction(reply.text)
     defect = find_defect(text, wish.prompt.language, wish.prompt.own_words, standalone)
     return defect or Draft(text, wish.prompt, reply, wish.index)
+
+
+def rejected(stage: str, role: str, wish: Wish, defect: Defect, record_id: str, context: Context) -> Reject:
+    """A wish that came to nothing, with the prompt and the model that are to blame."""
+    return Reject(
+        stage,
+        defect.reason,
+        f"{wish.prompt.id}: {defect.detail}",
+        record_id,
+        prompt_id=wish.prompt.id,
+        model=context.models.route(role, wish.key, wish.labels).identity,
+    )

@@ -27,6 +27,7 @@ from pydantic import Field
 from hydata.prompts import Prompt
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
+from hydata.synthesis import bandit
 from hydata.synthesis.drafts import (
     Wish,
     draft,
@@ -35,6 +36,7 @@ from hydata.synthesis.drafts import (
     language_of,
     outcome,
     read_messages,
+    rejected,
     sample,
     sampling,
 )
@@ -50,13 +52,14 @@ VARIABLES = ("instruction",)
 class EvolveSettings(Settings):
     """``share`` of the instructions, at most ``max_per_shard``, are evolved, each in up to ``rounds`` rounds;
     ``operators`` are names of prompts (none named: all of the folder), ``weights`` how often each is drawn
-    (1 where nothing is said)."""
+    (1 where nothing is said); ``bandit``: operators that came to more in earlier runs get more."""
 
     operators: tuple[str, ...] = ()
     weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     rounds: int = Field(default=1, ge=1, le=8)
     share: float = Field(default=0.5, gt=0, le=1)
     max_per_shard: int | None = Field(default=None, ge=1)
+    bandit: bool = False
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=256, ge=1)
@@ -67,6 +70,7 @@ def _uses(settings: EvolveSettings, context: Context) -> Iterable[str]:
     check_operators(NAME, "evolve.weights", settings.weights, context)
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
+    yield from bandit.uses(NAME, settings, context)
 
 
 def _check(
@@ -100,13 +104,16 @@ async def _line(
     id, text, last = row["record_id"], instruction, ""
     for _ in range(settings.rounds):
         others = [p for p in prompts if p.name != last] or prompts
-        prompt = draw(others, settings.weights, "operator", context.seed, id)
+        weights = {
+            p.name: settings.weights.get(p.name, 1.0) * bandit.weight(p, settings, context) for p in others
+        }
+        prompt = draw(others, weights, "operator", context.seed, id)
         wish = Wish(prompt, {"instruction": text}, id, labels=labels)
         found = await draft(wish, ROLE, sampling(settings, context), context)
         if not isinstance(found, Defect):
             found = find_failure(text, found.text, prompt.header.style) or found
         if isinstance(found, Defect):
-            made.append(Reject(NAME, found.reason, f"{prompt.id}: {found.detail}", id))
+            made.append(rejected(NAME, ROLE, wish, found, id, context))
             break
         record = found.conversation(NAME, (id,), row["document_ids"] or (), row["licence"])
         made.append(record)

@@ -27,7 +27,19 @@ from hydata.errors import ConfigError
 from hydata.prompts import Complexity, Prompt, Style
 from hydata.schema import CONVERSATIONS, Conversation, Output, Reject, canonical_json
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import Wish, draft, fraction, gather, labels_of, outcome, pick, sample, sampling
+from hydata.synthesis import bandit
+from hydata.synthesis.drafts import (
+    Wish,
+    draft,
+    fraction,
+    gather,
+    labels_of,
+    outcome,
+    pick,
+    rejected,
+    sample,
+    sampling,
+)
 from hydata.synthesis.text import Defect, answers, tokens
 
 NAME: Final = "generate"
@@ -61,7 +73,8 @@ class Weights(Settings):
 class GenerateSettings(Settings):
     """``share`` of the documents, at most ``max_documents`` a shard, get ``per_document`` instructions
     each; ``characters`` is the longest stretch of a document that a prompt shows; ``personas``: whether
-    prompts that are told who is asking are drawn."""
+    prompts that are told who is asking are drawn; ``bandit``: prompts that
+    came to more in earlier runs get more of the documents."""
 
     per_document: int = Field(default=1, ge=1)
     share: float = Field(default=1.0, gt=0, le=1)
@@ -69,6 +82,7 @@ class GenerateSettings(Settings):
     characters: int = Field(default=1500, ge=100)
     weights: Weights = Weights()
     personas: bool = True
+    bandit: bool = False
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=192, ge=1)
@@ -78,6 +92,7 @@ def _uses(settings: GenerateSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
     yield canonical_json(_shares(context))
+    yield from bandit.uses(NAME, settings, context)
 
 
 def _shares(context: Context) -> dict[str, float]:
@@ -132,7 +147,8 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
         "programming_language": row["programming_language"] or "",
     }
     # A shuffle of the prompts for each document: different ones first, repeated only when they run out.
-    order = shuffled(odds, "prompt", context.seed, id)
+    learnt = [(p, own * bandit.weight(p, settings, context)) for p, own in odds]
+    order = shuffled(learnt, "prompt", context.seed, id)
     labels = labels_of(row, context)
     wishes = []
     for i in range(settings.per_document):
@@ -188,7 +204,7 @@ async def _instruction(
     if not isinstance(made, Defect) and _copied(made.text, str(wish.values["text"])):
         made = Defect("copied", made.text)
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{wish.prompt.id}: {made.detail}", row["document_id"])
+        return rejected(NAME, ROLE, wish, made, row["document_id"], context)
     return made.conversation(NAME, (), (row["document_id"],), row["licence"])
 
 

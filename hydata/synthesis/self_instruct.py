@@ -29,6 +29,7 @@ from hydata.synthesis.drafts import (
     outcome,
     pick,
     read_messages,
+    rejected,
     sampling,
 )
 from hydata.synthesis.novelty import ARTEFACT, nearest, pool
@@ -151,7 +152,7 @@ async def _instruction(
     if not isinstance(made, Defect) and answers(made.text):
         made = Defect("not_a_request", made.text)
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{attempt.wish.prompt.id}: {made.detail}", attempt.examples[0].id)
+        return rejected(NAME, ROLE, attempt.wish, made, attempt.examples[0].id, context)
     licences = {e.licence for e in attempt.examples}
     return made.conversation(
         NAME,

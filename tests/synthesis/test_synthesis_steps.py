@@ -317,12 +317,6 @@ def test_a_vote_is_decided_by_the_beta_rule() -> None:
     assert is_decided([2000], 0.99)
 
 
-def test_a_truncated_answer_is_kept_as_such(run, instructions) -> None:
-    out = run(respond.STAGE, instructions, respond.RespondSettings(max_tokens=5))
-    assert out.rows.height == instructions.height
-    assert set(out.rows["finish_reason"]) == {"length"}
-
-
 def test_respond_adds_a_system_prompt_only_where_there_is_none(run) -> None:
     own = Conversation("dataset", (Message("system", "You are a pirate."), Message("user", "Who are you?")))
     bare = Conversation("dataset", (Message("user", "Who are you?"),), uri="u")
