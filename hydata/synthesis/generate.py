@@ -14,7 +14,6 @@ factors on that. Prompts that declare ``persona`` are told who is asking (Ge et 
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +38,7 @@ from hydata.synthesis.drafts import (
     rejected,
     sample,
     sampling,
+    weighted_place,
 )
 from hydata.synthesis.text import Defect, answers, tokens
 
@@ -189,10 +189,7 @@ def shuffled(odds: Iterable[tuple[Prompt, float]], *parts: str | int) -> list[Pr
     """The prompts in a random order that ``parts`` alone decide, each next one drawn by the odds of those
     that are left: sorted by exponential waiting times (Efraimidis and Spirakis 2006, algorithm A)."""
 
-    def waits(prompt: Prompt, own: float) -> float:
-        return -math.log1p(-fraction(*parts, prompt.id)) / own
-
-    return [p for p, _ in sorted(odds, key=lambda o: (waits(*o), o[0].id))]
+    return [p for p, _ in sorted(odds, key=lambda o: (weighted_place(o[1], *parts, o[0].id), o[0].id))]
 
 
 async def _instruction(

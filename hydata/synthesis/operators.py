@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hydata.errors import ConfigError
 from hydata.prompts import Prompt
 from hydata.stage import Context
-from hydata.synthesis.drafts import fraction
+from hydata.synthesis.drafts import pick_weighted
 
 
 def check_operators(step: str, settings: str, names: Iterable[str], context: Context) -> None:
@@ -48,15 +48,4 @@ def draw(prompts: Sequence[Prompt], weights: Mapping[str, float], *parts: str | 
 
     The place in the line of weights depends on the prompts' order, which is that of their ids.
     """
-    line = [weights.get(prompt.name, 1.0) for prompt in prompts]
-    return prompts[weighted(line, fraction(*parts))]
-
-
-def weighted(weights: Sequence[float], place: float) -> int:
-    """The index whose stretch of the line of weights contains ``place`` (0 to 1)."""
-    left = place * sum(weights)
-    for index, weight in enumerate(weights):
-        left -= weight
-        if left < 0:
-            return index
-    return len(weights) - 1
+    return pick_weighted(prompts, [weights.get(prompt.name, 1.0) for prompt in prompts], *parts)

@@ -28,12 +28,12 @@ from hydata.synthesis.drafts import (
     language_of,
     outcome,
     pick,
+    pick_weighted,
     read_messages,
     rejected,
     sampling,
 )
 from hydata.synthesis.novelty import ARTEFACT, nearest, pool
-from hydata.synthesis.operators import weighted
 from hydata.synthesis.text import Defect, answers
 
 NAME: Final = "self_instruct"
@@ -126,7 +126,7 @@ def _attempts(examples: Sequence[Example], settings: SelfInstructSettings, conte
     salt = pools[aims[0]][0].id
     attempts = []
     for i in range(settings.count):
-        language, aim = aims[weighted(weights, fraction("aim", context.seed, salt, i))]
+        language, aim = pick_weighted(aims, weights, "aim", context.seed, salt, i)
         pool = pools[language, aim]
         others = [e for e in examples if e.language == language and e.domain != aim]
         by_hash = [
