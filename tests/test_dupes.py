@@ -18,6 +18,7 @@ from hydata.errors import WarehouseError
 from hydata.recipe import load_recipe, table_schemas
 from hydata.run import run_recipe
 from hydata.schema import Conversation, Document, Message, conversations_frame, documents_frame, hash128
+from hydata.synthesis.follow_up import FollowUpSettings
 from hydata.warehouse import Head, create_view, write_frame
 
 SCHEMAS = table_schemas()
@@ -167,7 +168,9 @@ def test_the_commands_on_a_real_run(project: Path, tmp_path: Path) -> None:
     asked = "How does the valley prepare for the river each spring?"
     rows = [{"instruction": asked, "input": "", "output": answer} for answer in ANSWERS]
     (project / "seeds" / "near.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asyncio.run(run_recipe(warehouse, load_recipe(project / "recipe.toml", (str(project / "seeds"),))))
+    recipe = load_recipe(project / "recipe.toml", (str(project / "seeds"),))
+    recipe = recipe.model_copy(update={"follow_up": FollowUpSettings(turns=0)})
+    asyncio.run(run_recipe(warehouse, recipe))
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(app, ["dupes", *arguments, "-w", str(warehouse)], catch_exceptions=False)
@@ -181,7 +184,8 @@ def test_the_commands_on_a_real_run(project: Path, tmp_path: Path) -> None:
         compared, signed = con.execute(
             """
             SELECT (SELECT count(DISTINCT record_id) FROM duplicates),
-                (SELECT count(*) FROM conversations WHERE record_id NOT IN (SELECT record_id FROM signatures))
+                (SELECT count(*) FROM conversations
+                    WHERE step <> 'follow_up' AND record_id NOT IN (SELECT record_id FROM signatures))
             """
         ).fetchone()
         (some,) = con.execute("SELECT record_id FROM duplicates WHERE judge = 'duplicates_evolve'").fetchone()

@@ -194,14 +194,16 @@ async def _extract(
     id, prompt = row["document_id"], reading.prompt
     messages = prompt.render_from({"text": reading.shown, "title": row["title"] or ""})
     call = Call(messages, sampling(settings, context), sample_index=reading.index, purpose=prompt.id)
+    model = context.models.route(ROLE, id, labels_of(row, context))
+    found: list[Found] | Defect | TerminalModelError
     try:
-        model = context.models.route(ROLE, id, labels_of(row, context))
         said, reply = await context.models.structured(model, call, Extraction)
+        found = ground(said, reading.shown, prompt)
     except TerminalModelError as error:
-        return Reject(NAME, error.reason, f"{prompt.id}: {error.detail}", id)
-    found = ground(said, reading.shown, prompt)
-    if isinstance(found, Defect):
-        return Reject(NAME, found.reason, f"{prompt.id}: {found.detail}", id)
+        found = error
+    if isinstance(found, Defect | TerminalModelError):
+        detail = f"{prompt.id}: {found.detail}"
+        return Reject(NAME, found.reason, detail, id, prompt_id=prompt.id, model=model.identity)
     spans = (Span(id, reading.start + place.start, reading.start + place.end) for place in found)
     return Conversation(
         step=NAME,

@@ -39,6 +39,7 @@ from hydata.synthesis.drafts import (
     outcome,
     pick,
     read_messages,
+    rejected,
     sample,
     sampling,
 )
@@ -149,7 +150,7 @@ async def _next_turn(
     if not isinstance(made, Defect):
         made = find_failure(made.text, messages) or made
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{wish.prompt.id}: {made.detail}", row["record_id"])
+        return rejected(NAME, ROLE, wish, made, row["record_id"], context)
     new = made.conversation(NAME, (row["record_id"],), row["document_ids"] or (), row["licence"])
     return replace(new, messages=(*messages, Message("user", made.text)), tools=row["tools"])
 

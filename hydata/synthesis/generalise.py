@@ -41,6 +41,7 @@ from hydata.synthesis.drafts import (
     outcome,
     pick,
     read_messages,
+    rejected,
     sampling,
 )
 from hydata.synthesis.failures import NEW_TOKENS, find_failure
@@ -283,7 +284,7 @@ async def _generalise(
     if not isinstance(made, Defect):
         made = _failure(text, made.text) or made
     if isinstance(made, Defect):
-        return Reject(NAME, made.reason, f"{prompt.id}: {made.detail}", id)
+        return rejected(NAME, role(context), wish, made, id, context)
     return made.conversation(NAME, (id,), row["document_ids"] or (), row["licence"])
 
 

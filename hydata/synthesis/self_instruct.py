@@ -179,7 +179,14 @@ def _only_new(
     for result, text, near in zip(made, texts, nearest(texts, known, settings.max_overlap), strict=True):
         if near is not None and isinstance(result, Conversation):
             detail = f"{result.prompt_id}: {near.likeness:.2f} like {near.record_id}: {text}"
-            result = Reject(NAME, "not_novel", detail, result.parent_ids[0])
+            result = Reject(
+                NAME,
+                "not_novel",
+                detail,
+                result.parent_ids[0],
+                prompt_id=result.prompt_id,
+                model=result.model,
+            )
         results.append(result)
     return results
 

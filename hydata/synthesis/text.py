@@ -168,7 +168,7 @@ _POINTS_AT_SOURCE_ZH = re.compile(
     r"|(?:\A|[，。；！？\s将把对请为从用给出释析])下面[的这几两]|(?:改正|更改|重写|编辑|改写|重组|将|把)句子"
     r"|作者(?:认为|为什么|为何|在[这此文书]|是(?:如何|怎[样么])|的(?:观点|意图|态度|看法))"
 )
-_QUOTED = re.compile(r"“([^”]+)”|\"([^\"]+)\"|「([^」]+)」|‘([^’]+)’|《([^》]+)》")
+_QUOTED = re.compile(r"“([^”]+)”|\"([^\"]+)\"|「([^」]+)」|‘([^’]+)’|《([^》]+)》|(?<!\w)'([^\n]+?)'(?!\w)")
 _POINTER_ZH = re.compile(r"\A[这那该此本]一?[段句篇首则份幅张组条个些]?")
 _COLON = re.compile(r"[^.?!。？！\n]{0,80}[:：]")
 _SHORT = re.compile(r"sentence|phrase|quot|statement|idiom|word|句|话|短语|陈述", re.IGNORECASE)

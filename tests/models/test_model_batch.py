@@ -567,7 +567,7 @@ def test_a_stage_behind_one_that_is_not_finished(hydata, project):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (("--stage", "rules"), "give one that asks models: generate, label, evolve"),
+        (("--stage", "rules"), "give one that asks models: extract, generate, label, evolve"),
         (("--stage", "answer"), "give one that asks models"),
         (("-o", "b.json"), "ends in .jsonl"),
         (("--rebuild", "answer"), "give one of"),

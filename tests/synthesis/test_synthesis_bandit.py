@@ -27,7 +27,7 @@ from hydata.taxonomy import load_taxonomy
 from hydata.warehouse import Head, NodeState
 
 PROMPTS = load_prompts(ROOT / "prompts")
-CLARITY, DIFFICULTY = (p.id for p in PROMPTS.find("evolve", "en")[:2])
+CLARITY, DIFFICULTY = (PROMPTS.find("evolve", "en", name=name)[0].id for name in ("clarity", "deepening"))
 
 
 def test_a_weighted_choice_keeps_its_shares_and_is_pick_when_all_weigh_the_same() -> None:
@@ -77,7 +77,7 @@ def context(models: object, **arms: Arm) -> Context:
         Policy(final=Section()),
         models,
         {},
-        weights=weights(PROMPTS, given, 0.1),
+        weights=weights(PROMPTS, given, 0.02),
     )
 
 
@@ -110,9 +110,9 @@ def test_another_yield_is_another_identity_and_other_choices(tmp_path: Path) -> 
             assert await operators(plain, on) == await operators(plain, off) == await operators(same, off)
             favoured = await operators(same, on)
             assert favoured == await operators(same, on)
-            assert favoured["clarity"] > 3 * favoured["difficulty"] > 0
+            assert favoured["clarity"] > 3 * favoured["deepening"]
             turned = await operators(other, on)
-            assert turned["difficulty"] > 3 * turned["clarity"] > 0
+            assert turned["deepening"] > 3 * turned["clarity"]
 
     asyncio.run(main())
 
