@@ -182,11 +182,20 @@ def values_of(row: Mapping[str, Any], characters: int) -> dict[str, str]:
     messages = read_messages(row)
     before = "\n\n".join(f"{m.role}: {shown(m)}" for m in messages[:-1])
     return {
-        "conversation": before[-characters:],
-        "response": shown(messages[-1])[:characters],
-        "reference": ((row["reference"] or {}).get("answer") or "")[:characters],
-        "tools": (row["tools"] or "")[:characters],
+        "conversation": shortened(before, characters),
+        "response": shortened(shown(messages[-1]), characters),
+        "reference": shortened((row["reference"] or {}).get("answer") or "", characters),
+        "tools": shortened(row["tools"] or "", characters),
     }
+
+
+def shortened(text: str, characters: int) -> str:
+    """The beginning and the end of a long text, where the result of an answer stands, and a mark between
+    them: a critic takes an unmarked cut for the answer's own."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters …]\n{text[-half:]}"
 
 
 async def _judge(

@@ -101,7 +101,10 @@ def in_persona(
     messages: tuple[Message, ...], id: str, language: str, settings: Manners, context: Context
 ) -> tuple[Message, ...]:
     """The messages of record ``id``, which begin with a system message; a share ``personas`` of the records
-    has a persona's in place of the default one."""
+    has a persona's in place of the default one. Not once the assistant has spoken: what it said was said
+    under the system message that stands there."""
+    if any(message.role == "assistant" for message in messages):
+        return messages
     if fraction("persona", context.seed, id) >= settings.personas:
         return messages
     prompts = context.prompts.find(SYSTEM, language)

@@ -140,7 +140,7 @@ _PIECES = (
 )
 _POINTS_AT_SOURCE = re.compile(
     rf"\b(?:the|this|that|these|those)\s+(?:(?:original|quoted|short|whole|entire)\s+)*(?:{_TEXTS})\b"
-    r"(?! of\b)"
+    r"(?! (?:of|messages?|editors?|files?|books?|objects?|fields?|generation|processing)\b)"
     rf"|\b(?:the|this|these|those)\s+(?:above|given|provided|supplied|attached|previous|preceding)\s+"
     rf"(?:\w+\s+){{0,2}}(?:{_PIECES})\b"
     r"|\b(?:the|this|these|those)\s+(?:above|following|aforementioned)\b(?:\s+\w+)?"
@@ -158,6 +158,7 @@ _TEXTS_ZH = (
     "|案例|数据|列表|表格|图片|网页|页面|文档|章节|陈述|短语|题目"
 )
 _POINTS_AT_SOURCE_ZH = re.compile(
+    r"根据文章|结合(?:上述)?材料|文章作者|"
     rf"上文(?!化|学|明|字)|前文|上述|前述|如上所述|(?:以上|上面|下面|以下|下列)(?:的|这|那|几|两|三|一|[个段句篇首则])*(?:{_TEXTS_ZH})"
     rf"|上面(?:的|这|那|提|说|写|给)|(?<![以如上])下文|(?<![论语散作课征中英范原正下])文中|[书诗题剧片]中(?=的|作者|人物|提到|主人公|所)"
     r"|(?:(?<![文样版课剧书基根])本|该|此|这篇|这个|那篇)(?:文章|文(?![化学明字件物人])|网页|页面|文档|段落|章节)"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiohttp import web
+from servers import pointing
 
 from hydata.errors import ConfigError, TransientModelError
 from hydata.models import ModelsConfig, Outbox, StandinEndpoint, one_model, open_models
 from hydata.models.config import load_models
 from hydata.models.vectors import decode, written
-from tests.models.servers import pointing
 
 TEXTS = ["hello there world", "hello there words", "\ud800 odd"]
 

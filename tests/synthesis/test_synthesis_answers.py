@@ -145,3 +145,12 @@ def test_extraction_agrees_with_the_correctness_labels_of_gsm8k() -> None:
             total += 1
     # The rest are right answers labelled wrong: docs/decisions/0010-agreement.md lists them.
     assert agree / total >= 0.995
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"), [("选B。", "B"), ("所以答案选 C", "C"), ("本题选择B选项。", "B"), ("答案应选D", "D")]
+)
+def test_how_chinese_writers_choose(text: str, letter: str) -> None:
+    found = extract_answer(text, "choice")
+    assert found is not None
+    assert found.text == letter
