@@ -220,7 +220,7 @@ def test_a_dead_model_ends_it_as_it_ends_a_run(priced: Path, root: Path) -> None
 
 def test_on_the_command_line(priced: Path, root: Path) -> None:
     recipe = priced / "recipe.toml"
-    recipe.write_text(recipe.read_text() + "\n[budget]\ntokens = 20000\n")
+    recipe.write_text(recipe.read_text() + "\n[budget]\ntokens = 60000\n")
 
     def hydata(*options: str) -> subprocess.CompletedProcess[str]:
         code = "import sys; from hydata.cli import main; sys.argv[0] = 'hydata'; main()"

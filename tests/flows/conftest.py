@@ -57,7 +57,9 @@ class Prefect:
 
         def ended() -> list[TaskRun] | None:
             of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
-            found = self.client.read_task_runs(flow_run_filter=of_run, limit=200)
+            found: list[TaskRun] = []
+            while more := self.client.read_task_runs(flow_run_filter=of_run, limit=200, offset=len(found)):
+                found += more  # 200 are the most that one request gives
             done = len(found) >= count and all(t.state and t.state.is_final() for t in found)
             return found if done else None
 
