@@ -13,8 +13,8 @@ from hydata.synthesis import sandbox
 
 
 def boxed() -> bool:
-    """Whether there are namespaces here, by other means than the sandbox: where it wrongly finds none, the tests
-    must fail and not be left out."""
+    """Whether there are namespaces here, by other means than the sandbox: where it wrongly finds none, the
+    tests must fail and not be left out."""
     command = ["unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]
     return shutil.which("unshare") is not None and not subprocess.run(command, check=False).returncode
 
