@@ -2,7 +2,9 @@
 
 The seeds are ingested for real. A sample of their documents and dataset rows, all at one rate, then goes
 through the whole recipe in a scratch warehouse, with the real warehouse's journal: what a record is asked
-depends on the record alone, so the run finds the sample's replies there and does not pay for them again.
+depends on the record and its labels alone, so the run finds the sample's replies there and does not pay for
+them again, but where the whole run's classifiers give a record of the sample another label: its critique,
+whose prompt goes by the task, is asked anew.
 
 A row of the sample stands for 1 / rate rows, and so does what is made of it. What does not grow with the
 rows is weighed by itself: stages that take so many rows of a shard and no more, and self-instruct, which

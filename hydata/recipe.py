@@ -393,6 +393,8 @@ def table_schemas() -> dict[str, pl.Schema]:
 
 def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None = None) -> Context:
     """Everything the stages use, loaded and checked before any work starts; ``arms`` is what a bandit knows.
+    Names that one stage alone understands (manners, operators, targets) are checked when that stage is
+    reached.
 
     Raises:
         ConfigError: a prompt, the taxonomy or the policy is wrong.

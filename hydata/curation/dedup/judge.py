@@ -110,9 +110,7 @@ def stage(name: str) -> GlobalStage:
         ids, signed = stored(tables["signatures"], chosen(tables), settings.threshold)
         always = ids.is_in(admitted_ids(tables).implode())
         found = judge_signed(ids, signed, always, settings.threshold)
-        judged = judgements_frame(found["record_id"], name, str(VERSION))
-        table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS)
-        yield from table.iter_slices(PART_ROWS) if table.height else [table]
+        yield from in_parts(found, name, VERSION, COLUMNS)
 
     return GlobalStage(
         name=name,
@@ -122,6 +120,13 @@ def stage(name: str) -> GlobalStage:
         settings=DuplicatesSettings,
         run=run,
     )
+
+
+def in_parts(found: pl.DataFrame, judge: str, version: int, columns: pl.Schema) -> Iterator[pl.DataFrame]:
+    """What a judge found (``record_id`` and its measures) as frames of ``columns``, at least one."""
+    judged = judgements_frame(found["record_id"], judge, str(version))
+    table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(columns)
+    yield from table.iter_slices(PART_ROWS) if table.height else [table]
 
 
 def chosen(tables: Mapping[str, list[Path]]) -> pl.DataFrame | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
+from hydata.curation.dedup import alone
 from hydata.curation.files import Piece
 from hydata.curation.semantic.embeddings import embed_local, embed_remote, embedded, embedder, local_encoder
 from hydata.curation.semantic.encoders import Encoded
@@ -22,16 +23,7 @@ from hydata.models import ModelsConfig, open_models
 T = TypeVar("T")
 Embed = Callable[[pl.Series], Encoded]
 
-COLUMNS = pl.Schema(
-    {
-        "row": pl.Int64(),
-        "cluster_id": pl.Int64(),
-        "keep": pl.Boolean(),
-        "duplicate_of": pl.Int64(),
-        "similarity": pl.Float32(),
-        "cross_lingual": pl.Boolean(),
-    }
-)
+COLUMNS = pl.Schema({**alone.COLUMNS, "cross_lingual": pl.Boolean()})
 """As ``dedup.alone.COLUMNS``; ``similarity`` is a cosine, and ``cross_lingual`` says that ``duplicate_of``
 is in another language."""
 

@@ -1,7 +1,8 @@
-"""The table ``embeddings``: what semantic duplicates are found by, so that no instruction is embedded twice.
+"""The table ``embeddings``: what semantic duplicates are found by, so that no record is embedded twice.
 
 A map stage embeds the different instructions (all user turns) of a shard: in this process, or by
-the model of the role ``embedder``, whose replies the journal keeps.
+the model of the role ``embedder``, whose replies the journal keeps, so that a text which several shards have
+is sent once.
 """
 
 from __future__ import annotations

@@ -19,17 +19,16 @@ from pydantic import Field, model_validator
 
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.clusters import FloatArray
-from hydata.curation.dedup.judge import admitted_ids, chosen
+from hydata.curation.dedup.judge import admitted_ids, chosen, in_parts
 from hydata.curation.dedup.kernels import BoolArray, Int64Array
 from hydata.curation.semantic.embeddings import COLUMNS as EMBEDDINGS
 from hydata.curation.semantic.embeddings import EmbeddingsSettings, identity
 from hydata.curation.semantic.neighbours import Apart, Float16Array, Similar, across, joined, similar_pairs
 from hydata.errors import ConfigError
-from hydata.schema import JUDGEMENT_KEY, judgements_frame
+from hydata.schema import JUDGEMENT_KEY
 from hydata.stage import Context, GlobalStage, Settings
 
 VERSION = 1
-PART_ROWS = 100_000
 
 COLUMNS = pl.Schema(
     {
@@ -269,9 +268,7 @@ def stage(name: str) -> GlobalStage:
         found = judge_embedded(
             records, vectors, records["record_id"].is_in(admitted_ids(tables).implode()), settings
         )
-        judged = judgements_frame(found["record_id"], name, str(VERSION))
-        table = pl.concat([judged, found.drop("record_id")], how="horizontal").match_to_schema(COLUMNS)
-        yield from table.iter_slices(PART_ROWS) if table.height else [table]
+        yield from in_parts(found, name, VERSION, COLUMNS)
 
     return GlobalStage(
         name=name,

@@ -6,8 +6,8 @@ file (Jégou et al. 2011) joined with itself: an index that is asked for the k n
 k, and what is wanted is all from a threshold on. Up to ``EXACT`` vectors there is one cell, and nothing is
 missed.
 
-Vectors stand in keep order. Of those that are similar to very many (a cell full of one template) only the
-first ``MOST`` before it are kept: these are who may lead it.
+Vectors stand in keep order. In a crowded block (a cell full of one template) a vector is paired with the
+first ``MOST`` before it alone: these are most likely to lead it, and the judge compares what it keeps again.
 """
 
 from __future__ import annotations
