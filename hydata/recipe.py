@@ -410,7 +410,7 @@ def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None 
     prompts = load_prompts(recipe.beside(recipe.prompts))
     prompts.check_labels(labels)
     recipe.generate.weights.check_labels(labels)
-    context = Context(
+    return Context(
         seed=recipe.seed,
         prompts=prompts,
         taxonomy=taxonomy,
@@ -420,8 +420,3 @@ def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None 
         schemas=schemas,
         weights=bandit.weights(prompts, arms or {}, recipe.bandit.floor),
     )
-    if recipe.semantic.enabled:
-        embeddings.identity(
-            recipe.semantic.embeddings, context
-        )  # what is not installed is said before any work
-    return context

@@ -28,6 +28,7 @@ from pathlib import Path
 import polars as pl
 
 from hydata import ingest
+from hydata.curation.semantic import embeddings
 from hydata.errors import ConservationError, WarehouseError
 from hydata.export.provenance import record_provenance
 from hydata.models import Ledger, Outbox, Stats, open_models
@@ -386,7 +387,10 @@ async def open_session(
         journal = journal or root / JOURNAL
         async with open_models(recipe.models_config(), journal, recipe.budget, outbox) as models:
             arms = bandit.freeze(root, head, table_schemas()) if recipe.has_bandit else {}
-            session = Session(root, recipe, head, load_context(recipe, models, arms), frozenset(rebuild))
+            context = load_context(recipe, models, arms)
+            if recipe.semantic.enabled:  # an encoder that is not here is missed before any work
+                embeddings.identity(recipe.semantic.embeddings, context)
+            session = Session(root, recipe, head, context, frozenset(rebuild))
             try:
                 yield session
                 record_provenance(root, recipe.name, recipe.file, sha256)

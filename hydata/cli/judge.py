@@ -102,7 +102,7 @@ def semantic(
     `similarity`, `cross_lingual`. Rows of one text stay or fall together; texts of more than 2,000
     characters (bundled: 500) are kept. What is not given is what was measured for the encoder; for an
     endpoint or vectors of your own there must be a threshold. Replies of an endpoint stand in
-    OUT.journal.sqlite until all is done.
+    OUT.embeddings.sqlite until all is done.
     """
     check_output(inputs, output)
     if (encoder is Encoder.endpoint) != (models is not None):
@@ -113,13 +113,14 @@ def semantic(
     except ValidationError as error:
         raise ConfigError(f"judge semantic: {explain(error)}") from error
     started = time.monotonic()
-    journal = output.with_name(f"{output.name}.journal.sqlite")
+    journal = output.with_name(f"{output.name}.embeddings.sqlite")
     by = alone.remote(settings, load_models(models), journal) if models else alone.local(settings)
     with by as embed:
         found, without = alone.judge_pieces(files.pieces(inputs, column), embed, settings)
     write_frame(output, found)
-    for file in journal.parent.glob(f"{journal.name}*"):  # what was paid for is needed no more
-        file.unlink()
+    if models:  # what was paid for is needed no more
+        for end in ("", "-wal", "-shm"):
+            journal.with_name(journal.name + end).unlink(missing_ok=True)
     _tell(found, output, started, without)
 
 

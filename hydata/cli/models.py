@@ -244,6 +244,8 @@ async def _check_model(models: Models, name: str, served: str, context: int, end
     try:
         if _embeds(models.config, name, served):
             (vector,) = await models.embed(model, [ASKED], "check")
+            if isinstance(vector, TerminalModelError):
+                raise vector
             return replace(line, advice=f"embeddings of {len(vector):,} numbers")
         reply = await models.complete(model, _call(ASKED, ROOM))
         schema, why = await _holds_to_schema(models, model)

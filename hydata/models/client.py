@@ -257,29 +257,76 @@ class Models:
             counters.repairs += 1
             form = prepare(model, sampling, schema)
 
-    async def embed(self, model: Model, texts: Sequence[str], purpose: str) -> list[npt.NDArray[np.float32]]:
-        """The embeddings of texts, as the server gives them. The journal keeps each by itself; those that it
-        has not are one request. They are never left to an offline batch.
+    async def embed(
+        self, model: Model, texts: Sequence[str], purpose: str
+    ) -> list[npt.NDArray[np.float32] | TerminalModelError]:
+        """The embeddings of texts, as the server gives them, or why it gives none. The journal keeps each by
+        itself; those that neither it has nor an equal call under way is asking for are one request. They are
+        never left to an offline batch.
 
         Raises:
-            As ``complete``.
+            As ``complete``, but what never will have an answer stands in its place.
         """
         form, counters = vectors.prepare(model), self.ledger.of(purpose, model.identity)
         keys = [request_hashes(form, vectors.written([text]), [0])[0] for text in texts]
         wanted = dict(zip(keys, texts, strict=True))
+
+        def asking(some: Sequence[str]) -> Request:
+            messages = vectors.written([wanted[key] for key in some])
+            return Request(model, form, messages, dict(enumerate(some)), purpose, counters)
+
+        async def ask(some: Sequence[str]) -> dict[str, str | TerminalModelError]:
+            """A batch is refused for one of its texts; which one that is, halving tells."""
+            try:
+                return {
+                    reply.request_hash: reply.text for reply in (await self._fetch(asking(some))).values()
+                }
+            except TerminalModelError as error:
+                if len(some) == 1:
+                    return {some[0]: error}
+            half = len(some) // 2
+            first, second = await asyncio.gather(ask(some[:half]), ask(some[half:]))
+            return first | second
+
+        async def wait(key: str, landing: Landing) -> dict[str, str | TerminalModelError]:
+            """What an equal call under way gets; its refusal may be another text's of its batch."""
+            outcome = await asyncio.shield(landing)
+            if isinstance(outcome, Reply):
+                counters.cached += 1
+                return {key: outcome.text}
+            if isinstance(outcome, HydataError) and not isinstance(outcome, TerminalModelError):
+                raise outcome
+            return await ask([key])
+
         counters.calls += len(wanted)
         try:
             stored = await self.journal.find_many(list(wanted))
             for _, prompt_tokens, completion_tokens, seconds in stored.values():
                 counters.found(prompt_tokens, completion_tokens, seconds)
-            found = {key: decode_reply(model, form.sampling, key, row).text for key, row in stored.items()}
-            if missing := [key for key in wanted if key not in found]:
-                messages = vectors.written([wanted[key] for key in missing])
-                asked = Request(model, form, messages, dict(enumerate(missing)), purpose, counters)
-                found |= {reply.request_hash: reply.text for reply in (await self._fetch(asked)).values()}
+            found: dict[str, str | TerminalModelError] = {
+                key: decode_reply(model, form.sampling, key, row).text for key, row in stored.items()
+            }
+            missing = [key for key in wanted if key not in found]
+            mine = [key for key in missing if key not in self._landings]
+            theirs = [wait(key, self._landings[key]) for key in missing if key in self._landings]
+            waiting = asyncio.gather(*theirs, return_exceptions=True)
+            try:
+                if (
+                    mine
+                ):  # awaited here and not as a task, which others would overtake before it has its landings
+                    found |= await ask(mine)
+            finally:
+                outcomes = await waiting
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                found |= outcome
         finally:
             counters.ended += len(wanted)
-        return [vectors.decode(found[key]) for key in keys]
+        answers = [found[key] for key in keys]
+        return [
+            answer if isinstance(answer, TerminalModelError) else vectors.decode(answer) for answer in answers
+        ]
 
     async def transport(self, name: str) -> Transport:
         """The endpoint ``name``, started by the first call that needs it.
@@ -384,7 +431,8 @@ class Models:
         try:
             replies, transport = await send(servers, request, self.ledger)
         except TerminalModelError as error:
-            counters.refused += len(request.keys)
+            if request.form.path == CHAT or len(request.keys) == 1:  # else one text of a batch is to blame
+                counters.refused += len(request.keys)
             for server in servers.values():
                 server.judge(error)
             raise

@@ -67,6 +67,8 @@ def read_embeddings(request: Request, data: bytes, seconds: float) -> list[Reply
     try:
         body = loads(data)
         rows = sorted(body["data"], key=lambda row: row.get("index") or 0)
+        if any("index" in row for row in rows) and [row["index"] for row in rows] != list(range(len(rows))):
+            raise ValueError("indices that are not 0, 1, 2 and so on")
         vectors = [_vector(row["embedding"]) for row in rows]
         tokens = int((body.get("usage") or {}).get("prompt_tokens") or 0)
         if len(vectors) != len(request.keys):

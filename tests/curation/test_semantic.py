@@ -294,9 +294,9 @@ def test_a_text_that_the_endpoint_refuses_is_rejected_alone(
             real = models.embed
 
             async def refusing(model, batch, purpose):
-                if "bad" in batch:
-                    raise TerminalModelError("refused", "no")
-                return await real(model, batch, purpose)
+                found = await real(model, batch, purpose)
+                error = TerminalModelError("refused", "no")
+                return [error if text == "bad" else vector for text, vector in zip(batch, found, strict=True)]
 
             monkeypatch.setattr(models, "embed", refusing)
             context = SimpleNamespace(models=models)
@@ -429,3 +429,66 @@ def test_a_label_that_does_not_exist_is_refused() -> None:
     settings = SemanticSettings(thresholds={"domain.mathmatics": 0.9})
     with pytest.raises(ConfigError, match=r"domain\.mathematics"):
         settings.check_labels(Path("recipe.toml"), {"domain": ("mathematics",)})
+
+
+# --- what a second review found ------------------------------------------------------------------------
+
+
+def in_languages(vectors: np.ndarray, languages: list[str], **settings: float) -> pl.DataFrame:
+    ids = pl.Series([f"r{i:03}" for i in range(len(vectors))])
+    texts = pl.Series([f"text {'x' * (len(vectors) - i)}" for i in range(len(vectors))])
+    frame = embedded(ids, texts, "e", whole(vectors.astype(np.float32))).drop("vector")
+    chosen = SemanticSettings(**settings)
+    records = with_thresholds(frame.with_columns(language=pl.Series(languages)), [], chosen)
+    nobody = pl.repeat(False, len(vectors), eager=True)
+    return judge_embedded(records, vectors.astype(np.float16), nobody, chosen)
+
+
+def test_one_translation_does_not_make_way_for_the_next_nearest() -> None:
+    """Of texts ever less near to one of the other language, all within ``across``, only its nearest falls."""
+    angles = np.deg2rad([0, 8, 16, 24, 32])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = in_languages(vectors, ["en", "zh", "zh", "zh", "zh"], threshold=0.999, across=0.8, margin=1.02)
+    assert found["keep"].to_list() == [True, False, True, True, True]
+    assert found["cross_lingual"].to_list() == [False, True, False, False, False]
+
+
+def test_paraphrases_follow_what_leads_them() -> None:
+    angles = np.deg2rad([0, 10, 12, 80, 100, 170])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    languages = ["en", "zh", "zh", "en", "zh", "en"]
+    found = in_languages(vectors, languages, threshold=0.999, across=0.9, margin=1.02)
+    assert found["keep"].to_list() == [True, False, False, True, False, True]
+    assert found["duplicate_of"].to_list() == [None, "r000", "r000", None, "r003", None]
+    # a language that is not known is no other language
+    alike = in_languages(vectors[[1, 2]], ["en", None], threshold=0.99)
+    assert alike["keep"].sum() == 1
+    assert not alike["cross_lingual"].any()
+
+
+def test_a_pair_that_a_crowd_has_cut_off_is_found_again() -> None:
+    crowd = np.linspace(14.9, 15.1, 400)
+    angles = np.deg2rad([0, *crowd, 45, 30])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = in_languages(vectors, ["en"] * len(vectors), threshold=0.955)
+    kept = np.flatnonzero(found["keep"].to_numpy())
+    cosines = vectors[kept] @ vectors[kept].T
+    assert not np.triu(cosines >= 0.956, 1).any()
+
+
+def test_text_without_content_is_not_compared(tmp_path: Path) -> None:
+    texts = ["", " ", "\u200b", "\x00", "\u3000\n"]
+    for encoder in ("static", "bundled"):
+        assert judge(tmp_path, texts, "--encoder", encoder)["keep"].all()
+
+
+def test_a_judge_in_this_process_leaves_what_is_paid_for_alone(tmp_path: Path) -> None:
+    kept = [
+        tmp_path / f"{name}.parquet.{kind}.sqlite"
+        for name in ("out", "x")
+        for kind in ("journal", "embeddings")
+    ]
+    for path in kept:
+        path.write_text("replies")
+    judge(tmp_path, ["one two"])
+    assert all(path.exists() for path in kept)

