@@ -6,12 +6,12 @@ enough for millions of texts on a laptop; a small multilingual model in this pro
 OpenAI-compatible embeddings endpoint. Vectors are made once, by a map stage, and stored in the table
 ``embeddings``, so that a night's new records are embedded and the old ones are not.
 
-Two instructions of one language are duplicates from a threshold on (one for each label, where the recipe
-has them), unless each has a number that the other lacks: "what is 3 + 4?" and "what is 3 + 5?" are as
+Two instructions are duplicates from a threshold on, whatever their languages (one for each label, where the
+recipe has them), unless each has a number that the other lacks: "what is 3 + 4?" and "what is 3 + 5?" are as
 alike as two texts can be. Across languages vectors lie further apart, and how far depends on the text; there
-the margin decides, the cosine over the mean cosine with both sides' nearest neighbours (Artetxe and Schwenk,
-ACL 2019). Within a cluster a record is kept unless it is a duplicate of one kept before it, as among fuzzy
-duplicates (``hydata.curation.dedup``); what those have dropped is not looked at any more.
+the margin decides as well, the cosine over the mean cosine with both sides' nearest neighbours (Artetxe and
+Schwenk, ACL 2019). Within a cluster a record is kept unless it is a duplicate of one kept before it, as
+among fuzzy duplicates (``hydata.curation.dedup``); what those have dropped is not looked at any more.
 
 ===============  =============================================================
 ``encoders``     texts -> vectors, in this process
