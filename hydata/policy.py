@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import duckdb
@@ -200,12 +201,14 @@ def decide(
     name: str,
     schemas: Mapping[str, pl.Schema],
     without: Collection[str] = (),
+    also_drop: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[pl.DataFrame]:
     """Apply a section to the ``conversations`` in ``con``, beside whose view stand the judges' views.
 
     Yields frames of ``DECISIONS`` in the order of record ids: ``status`` is kept, dropped or
     undecided; ``reasons`` are the drop reasons, or the missing judges of an undecided record. What
-    concerns the tables ``without`` is left out: their judges have not judged yet.
+    concerns the tables ``without`` is left out: their judges have not judged yet. ``also_drop`` maps a
+    further reason to the view of ``con`` that holds the ids of whom it concerns.
 
     Raises:
         WarehouseError: two conversations have the same id.
@@ -231,6 +234,9 @@ def decide(
         columns = [m.split(".")[1] for m in measures if m.split(".")[0] == table]
         joins.append(f"LEFT JOIN ({_per_record(table, columns, schemas)}) AS {table} USING (record_id)")
     reasons = [_condition(reason, c, parameters) for reason, c in section.drop.items()]
+    for reason, view in also_drop.items():
+        reasons.append(f"CASE WHEN c.record_id IN (SELECT record_id FROM {view}) THEN ? END")
+        parameters.append(reason)
     missing = []
     for table in section.requires:
         missing.append(f"CASE WHEN {table}.record_id IS NULL THEN ? END")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -165,7 +164,10 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     read = ("ingest",)
     generated = ("extract", "generate")
     evolved = ("evolve", "self_instruct", "generalise")
-    answered = ("respond", *(f"respond/{turn}" for turn in range(1, recipe.follow_up.turns + 1)))
+    turns = range(recipe.follow_up.turns + 1)
+    answered = tuple(_turn("respond", turn) for turn in turns)
+    finals = tuple(_turn("decide/final", turn) for turn in turns)
+    critiques = tuple(_turn("critique", turn) for turn in turns)
     return (
         Node("ingest", None, recipe.ingest),
         *_measures(recipe, "read", read, ("instruction", recipe.duplicates.responses)),
@@ -213,27 +215,9 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
             GeneralisationsSettings(),
             {"admitted": ("admit/evolve", "admit/respond")},
         ),
-        # step 3: answers of several models, several samples each
-        Node("respond", respond.STAGE, recipe.respond, {"admitted": ("admit/respond",)}),
-        *_rounds(recipe, answered),
-        # step 4: judged together with the conversations of existing sets
-        *_measures(recipe, "answered", answered, (recipe.duplicates.responses,)),
-        _classify("answered", answered),
-        Node("agreement", agreement.STAGE, recipe.agreement, {"conversations": answered}),
-        Node("weigh", weigh.STAGE, recipe.weigh, {"agreement": ("agreement",)}),
-        *_gate(recipe, "critique", "responses", {"read": read, "answered": answered}),
-        Node("critique", critique.STAGE, recipe.critique, {"admitted": ("admit/critique",)}),
-        Node(
-            "decide/final",
-            decisions.DECIDE,
-            decisions.DecideSettings(section="final", of="responses"),
-            {
-                **_measured({"read": read, "answered": answered}),
-                "duplicates": ("duplicates/critique",),
-                "semantic": ("semantic/critique",) if recipe.semantic.enabled else (),
-                "critiques": ("critique",),
-            },
-        ),
+        # steps 3 and 4, of the instructions and then of the user's next turns in what was kept
+        *_answered(recipe, 0, {"read": read}),
+        *(node for turn in turns[1:] for node in (*_follow_up(recipe, turn), *_answered(recipe, turn, {}))),
         # after the decision, which must not see these pairs: it reads those of datasets
         Node(
             "prefer",
@@ -241,10 +225,10 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
             recipe.prefer,
             {
                 "conversations": answered,
-                "rules": ("rules/answered",),
-                "agreement": ("agreement",),
-                "critiques": ("critique",),
-                "decisions": ("decide/critique", "decide/final"),
+                "rules": tuple(_turn("rules/answered", turn) for turn in turns),
+                "agreement": tuple(_turn("agreement", turn) for turn in turns),
+                "critiques": critiques,
+                "decisions": (*(_turn("decide/critique", turn) for turn in turns), *finals),
             },
         ),
         Node(
@@ -252,9 +236,12 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
             mix.STAGE,
             recipe.mix,
             {
-                "decisions": ("decide/final",),
-                "labels": ("label", "classify/read", "classify/answered"),
-                "critiques": ("critique",),
+                "conversations": tuple(
+                    f"{step}/{turn}" for turn in turns[1:] for step in ("follow_up", "respond")
+                ),
+                "decisions": finals,
+                "labels": ("label", "classify/read", *(_turn("classify/answered", turn) for turn in turns)),
+                "critiques": critiques,
             },
         ),
     )
@@ -291,12 +278,62 @@ def _measures(
     )
 
 
-def _rounds(recipe: Recipe, answered: tuple[str, ...]) -> Iterator[Node]:
-    """The rounds of follow-ups: the user's next turn in answers of the round before, and its answers."""
-    for turn, (before, after) in enumerate(pairwise(answered), 1):
-        of = f"follow_up/{turn}"
-        yield Node(of, follow_up.STAGE, recipe.follow_up, {"conversations": (before,)})
-        yield Node(after, respond.STAGE, recipe.respond, {"conversations": (of,)})
+def _turn(name: str, turn: int) -> str:
+    """A node's id in a round of follow-ups; round 0 is that of the instructions."""
+    return f"{name}/{turn}" if turn else name
+
+
+def _follow_up(recipe: Recipe, turn: int) -> Iterator[Node]:
+    """The user's next turn in conversations that the round before has kept: instructions like any other."""
+    before, made, part = turn - 1, (f"follow_up/{turn}",), f"followed/{turn}"
+    answered = _turn("answered", before)
+    admit = _turn("admit/final", before)
+    yield Node(
+        admit,
+        decisions.ADMIT,
+        decisions.AdmitSettings(section="final", one_answer=True, shard_rows=recipe.ingest.shard_rows),
+        {
+            "conversations": (_turn("respond", before),),
+            "decisions": (_turn("decide/final", before),),
+            "language": (f"language/{answered}",),
+            "labels": (f"classify/{answered}",),
+        },
+        {"admitted": (admit,)},
+        appends=True,
+    )
+    yield Node(made[0], follow_up.STAGE, recipe.follow_up, {"admitted": (admit,)})
+    yield from _measures(recipe, part, made)
+    yield _classify(part, made)
+    yield from _gate(recipe, _turn("respond", turn), "instructions", {part: made})
+
+
+def _answered(recipe: Recipe, turn: int, others: Mapping[str, tuple[str, ...]]) -> Iterator[Node]:
+    """Answers of several models, several samples each, judged together with the complete conversations of
+    ``others``."""
+    respond_node, part = _turn("respond", turn), _turn("answered", turn)
+    parts = {**others, part: (respond_node,)}
+    gate, judged, final = _turn("critique", turn), _measured(parts), _turn("decide/final", turn)
+    yield Node(respond_node, respond.STAGE, recipe.respond, {"admitted": (f"admit/{respond_node}",)})
+    yield from _measures(recipe, part, parts[part], (recipe.duplicates.responses,))
+    yield _classify(part, parts[part])
+    yield Node(_turn("agreement", turn), agreement.STAGE, recipe.agreement, {"conversations": parts[part]})
+    yield Node(_turn("weigh", turn), weigh.STAGE, recipe.weigh, {"agreement": (_turn("agreement", turn),)})
+    yield from _gate(recipe, gate, "responses", parts)
+    yield Node(gate, critique.STAGE, recipe.critique, {"admitted": (f"admit/{gate}",)})
+    if turn:  # what they continue, and what became of that
+        judged["conversations"] += (f"follow_up/{turn}",)
+        judged["decisions"] = (_turn("decide/final", turn - 1),)
+    yield Node(
+        final,
+        decisions.DECIDE,
+        decisions.DecideSettings(section="final", of="responses"),
+        {
+            **judged,
+            "duplicates": (f"duplicates/{gate}",),
+            "semantic": (f"semantic/{gate}",) if recipe.semantic.enabled else (),
+            "critiques": (gate,),
+        },
+    )
 
 
 def _classify(what: str, of: tuple[str, ...]) -> Node:
@@ -305,13 +342,14 @@ def _classify(what: str, of: tuple[str, ...]) -> Node:
 
 def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """The conversations of several parts and what is measured of them, by table."""
+    voted = [part.removeprefix("answered") for part in parts if part.startswith("answered")]
     return {
         "conversations": tuple(node for nodes in parts.values() for node in nodes),
         "rules": tuple(f"rules/{part}" for part in parts),
         "language": tuple(f"language/{part}" for part in parts),
         "labels": ("label", *(f"classify/{part}" for part in parts)),
-        "agreement": ("agreement",) if "answered" in parts else (),
-        "weighted": ("weigh",) if "answered" in parts else (),
+        "agreement": tuple(f"agreement{turn}" for turn in voted),
+        "weighted": tuple(f"weigh{turn}" for turn in voted),
         "preferences": ("ingest",),
     }
 
@@ -320,8 +358,10 @@ def _gate(
     recipe: Recipe, name: str, of: Literal["instructions", "responses"], parts: Mapping[str, tuple[str, ...]]
 ) -> tuple[Node, ...]:
     """What the policy's section lets through, duplicates aside; duplicates among that, and semantic ones
-    among what these leave; the section with both; the newly admitted records."""
-    section = f"gates.{name}"
+    among what these leave; the section with both; the newly admitted records. ``name`` is the section's,
+    with the round perhaps."""
+    gate = name.split("/")[0]
+    section = f"gates.{gate}"
     measured = _measured(parts)
     scope: Scope = "instruction" if of == "instructions" else recipe.duplicates.responses
     return (
@@ -333,7 +373,7 @@ def _gate(
         ),
         Node(
             f"duplicates/{name}",
-            dedup.stage(f"duplicates_{name}"),
+            dedup.stage(f"duplicates_{gate}"),
             recipe.duplicates,
             {
                 "signatures": tuple(f"signatures/{part}/{scope}" for part in parts),
@@ -345,7 +385,7 @@ def _gate(
             recipe.semantic.enabled,
             Node(
                 f"semantic/{name}",
-                semantic.stage(f"semantic_{name}"),
+                semantic.stage(f"semantic_{gate}"),
                 recipe.semantic,
                 {
                     "embeddings": tuple(f"embeddings/{part}" for part in parts),

@@ -111,13 +111,55 @@ def test_a_conversation_of_several_turns_ends_in_the_mix(project: Path, tmp_path
         assert [m["role"] for m in whole] == ["system", *["user", "assistant"] * 2]
         assert whole[:-1] == asked
         assert asked[:-1] == before
-    # one answer of an instruction is continued, and only one that was not cut off
+    # one answer of an instruction is continued, and only one that the policy has kept
     once = """
-        SELECT count(*) - count(DISTINCT a.parent_ids[1]), count(*) FILTER (a.finish_reason = 'length')
+        SELECT count(*) - count(DISTINCT a.parent_ids[1]), count(*) FILTER (d.status IS NULL)
         FROM conversations AS f JOIN conversations AS a ON a.record_id = f.parent_ids[1]
+        LEFT JOIN decisions AS d ON d.record_id = a.record_id AND d.policy = 'final' AND d.status = 'kept'
         WHERE f.step = 'follow_up'
     """
     assert query(session, once) == [(0, 0)]
+    # what the user says next is an instruction like others: measured, labelled, and answered if it passes
+    judged = """
+        SELECT count(*), count(a.record_id), count(a.task) FROM conversations AS c
+        LEFT JOIN admitted AS a USING (record_id) WHERE c.step = 'follow_up'
+    """
+    ((made, admitted, labelled),) = query(session, judged)
+    assert made >= admitted == labelled > 0
+    for judge in ("rules", "language", "labels", "signatures"):
+        unjudged = f"FROM conversations ANTI JOIN {judge} USING (record_id) WHERE step = 'follow_up'"
+        assert query(session, f"SELECT count(*) {unjudged}") == [(0,)], judge
+
+
+CONTINUED = """
+    FROM conversations AS longer
+    JOIN conversations AS asked ON asked.record_id = longer.parent_ids[1] AND asked.step = 'follow_up'
+    JOIN {table} AS after ON after.record_id = longer.record_id
+    JOIN {table} AS before ON before.record_id = asked.parent_ids[1]
+"""
+
+
+def test_a_conversation_is_not_in_the_mix_beside_its_beginning(project: Path, tmp_path: Path) -> None:
+    session = run(project, tmp_path / "w")
+    found = CONTINUED.format(table="mixes")
+    both = "count(*) FILTER (after.weight > 0 AND before.weight > 0)"
+    ((continued, twice),) = query(session, f"SELECT count(DISTINCT before.record_id), {both} {found}")
+    assert continued > twice == 0
+    ((left_out,),) = query(session, "SELECT count(*) FROM mixes WHERE weight = 0")
+    assert left_out >= continued
+
+
+def test_what_continues_a_dropped_answer_is_dropped(project: Path, tmp_path: Path) -> None:
+    run(project, tmp_path / "w")
+    policy = project / "policy.toml"
+    short = '[final.drop]\nlong = { measure = "rules.response_characters", above = 300 }'
+    policy.write_text(policy.read_text().replace("[final.drop]", short))
+    session = run(project, tmp_path / "w")
+    status = """
+        SELECT before.status, list_contains(after.reasons, 'earlier_turn'), count(*)
+    """ + CONTINUED.format(table="(FROM decisions WHERE policy = 'final')")
+    found = {(kept, why): count for kept, why, count in query(session, f"{status} GROUP BY ALL")}
+    assert set(found) == {("kept", False), ("dropped", True)}, found
 
 
 @pytest.mark.parametrize(("turns", "most"), [(0, 2), (2, 6)])

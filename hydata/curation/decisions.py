@@ -5,6 +5,9 @@ them. ``admit`` stands after a gate's decision: it writes out, whole and with th
 records that are kept now and were not admitted before, for the map stages behind the gate to
 read. An admission is never withdrawn, so a nightly run sends only what is new to the
 expensive steps, and a changed gate costs calls only for what it newly lets in.
+
+A conversation that continues one which is not kept is dropped as ``earlier_turn``: the answer that was not
+good enough would be trained on with it.
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ class DecideSettings(Settings):
 
 
 class AdmitSettings(Settings):
-    """``section`` is the gate's name in the policy."""
+    """``section`` is the gate's name in the policy; ``one_answer`` admits one alone of the answers to an
+    instruction."""
 
     section: str
+    one_answer: bool = False
     shard_rows: int = SHARD_ROWS
 
 
@@ -53,7 +58,8 @@ def _views(tables: Mapping[str, list[Path]], context: Context) -> duckdb.DuckDBP
 def run_decide(
     tables: Mapping[str, list[Path]], settings: DecideSettings, context: Context
 ) -> Iterator[pl.DataFrame]:
-    """Frames of ``DECISIONS`` for every instruction, or every complete conversation, of the snapshot."""
+    """Frames of ``DECISIONS`` for every instruction, or every complete conversation, of the snapshot. Its
+    ``decisions``, if it has any, are those on what these continue."""
     with _views(tables, context) as con:
         con.execute('ALTER VIEW conversations RENAME TO "all"')
         compared = "<>" if settings.of == "instructions" else "="
@@ -63,7 +69,16 @@ def run_decide(
             SELECT * FROM "all" WHERE messages[-1].role {compared} 'assistant'
             """
         )
-        yield from decide(con, context.policy, settings.section, context.schemas, settings.without)
+        con.execute(
+            """
+            CREATE VIEW of_dropped AS
+            SELECT c.record_id FROM conversations AS c
+            JOIN "all" AS asked ON asked.record_id = c.parent_ids[1] AND asked.step = 'follow_up'
+            JOIN decisions AS d ON d.record_id = asked.parent_ids[1] AND d.status <> 'kept'
+            """
+        )
+        drop = {"earlier_turn": "of_dropped"}
+        yield from decide(con, context.policy, settings.section, context.schemas, settings.without, drop)
 
 
 def run_admit(
@@ -74,16 +89,19 @@ def run_admit(
     All but the last have ``shard_rows`` rows.
     """
     with _views(tables, context) as con:
+        first = "QUALIFY row_number() OVER (PARTITION BY c.parent_ids ORDER BY c.record_id) = 1"
+        key = "parent_ids" if settings.one_answer else "record_id"
         labels = ", ".join(f"{label_pick(name)} AS {name}" for name in LABELS[:-1])
         admitted = con.sql(
             f"""
             SELECT ? AS gate, c.*, l.* EXCLUDE (record_id), j.instruction_language AS language
             FROM conversations AS c
             JOIN (SELECT record_id FROM decisions WHERE policy = ? AND status = 'kept') AS d USING (record_id)
-            ANTI JOIN (SELECT record_id FROM admitted) AS a USING (record_id)
+            ANTI JOIN (SELECT {key} FROM admitted) AS a USING ({key})
             LEFT JOIN (SELECT record_id, {labels} FROM labels GROUP BY record_id) AS l USING (record_id)
             LEFT JOIN (SELECT record_id, min(instruction_language) AS instruction_language
                        FROM language GROUP BY record_id) AS j USING (record_id)
+            {first if settings.one_answer else ""}
             ORDER BY c.record_id
             """,
             params=[settings.section, settings.section],

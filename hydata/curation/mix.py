@@ -1,8 +1,9 @@
 """The mix: which of the kept conversations are trained on, balanced to the taxonomy's target shares.
 
 A global stage over the final decisions. Every kept record gets a row; ``weight`` 0 means that
-the policy kept it and balancing left it out. All kept records are held at once, but only as id, label
-and score: some 50 bytes each.
+the policy kept it and balancing left it out, or that a longer conversation, which is kept as well, begins
+with it: a model should not learn the same turns twice. All kept records are held at once, but only as
+id, label and score: some 50 bytes each.
 """
 
 from __future__ import annotations
@@ -36,9 +37,18 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
     with duckdb.connect() as con:
         for table, schema in context.schemas.items():
             create_view(con, table, schema, tables.get(table, []))
+        con.execute(
+            """
+            CREATE VIEW continued AS SELECT asked.parent_ids[1] AS record_id
+            FROM conversations AS longer JOIN decisions AS d USING (record_id)
+            JOIN conversations AS asked ON asked.record_id = longer.parent_ids[1]
+            WHERE d.status = 'kept' AND asked.step = 'follow_up'
+            """
+        )
         kept = con.sql(
             f"""
-            SELECT d.record_id, l.label, coalesce(-c.tier, 0)::DOUBLE AS score
+            SELECT d.record_id, l.label, coalesce(-c.tier, 0)::DOUBLE AS score,
+                   d.record_id IN (FROM continued) AS continued
             FROM decisions AS d
             LEFT JOIN (SELECT record_id, {label_pick(settings.dimension)} AS label
                        FROM labels GROUP BY record_id) AS l USING (record_id)
@@ -48,12 +58,16 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
             """
         ).pl()
     shares = context.taxonomy.dimension(settings.dimension).target_shares()
-    balanced = balance(kept, shares, settings.size, settings.max_over, context.seed)
-    yield balanced.select(
-        mix=pl.lit(settings.name),
-        record_id="record_id",
-        weight=pl.when("keep").then("weight").otherwise(0.0),
-    ).cast(MIXES)
+    whole = kept.filter(~pl.col("continued"))
+    balanced = balance(whole, shares, settings.size, settings.max_over, context.seed)
+    weights = balanced.select("record_id", weight=pl.when("keep").then("weight").otherwise(0.0))
+    yield (
+        kept.select("record_id", mix=pl.lit(settings.name))
+        .join(weights, on="record_id", how="left", maintain_order="left")
+        .with_columns(pl.col("weight").fill_null(0.0))
+        .select(MIXES.names())
+        .cast(MIXES)
+    )
 
 
 def _uses(settings: MixSettings, context: Context) -> Iterable[str]:
@@ -61,5 +75,5 @@ def _uses(settings: MixSettings, context: Context) -> Iterable[str]:
 
 
 STAGE = GlobalStage(
-    name="mix", table="mixes", columns=MIXES, version=3, settings=MixSettings, run=run, uses=_uses
+    name="mix", table="mixes", columns=MIXES, version=4, settings=MixSettings, run=run, uses=_uses
 )

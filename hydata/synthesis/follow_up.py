@@ -6,33 +6,28 @@ teach a model to keep a thread. The generator plays the user: an operator, a pro
 change a condition and so on. The result is an instruction whose messages are the history and the new
 turn, and whose parent is the answered conversation; the respond stage answers it.
 
-What is continued must be sound, since its answers are trained on as well: not cut off, and nothing that the
-rules measure would be dropped by the policy's ``[gates.critique]``. Of several answers to one instruction
-one is continued. A follow-up may point back ("in your second step"), and is checked for all else that other
-instructions are, and for saying what was said before.
+What is continued is what the policy has kept, since its answers are trained on as well, and one answer of an
+instruction. A follow-up may point
+back ("in your second step"), and is checked for all else that other instructions are, and for saying what was
+said before; then it passes the gate that they pass.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import duckdb
 import polars as pl
 from pydantic import Field
 
-from hydata.curation import language, rules
 from hydata.errors import ConfigError
-from hydata.policy import Policy, decide
-from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject, instruction_text
+from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import (
     Wish,
     draft,
-    fraction,
     gather,
     labels_of,
     language_of,
@@ -43,13 +38,11 @@ from hydata.synthesis.drafts import (
     sample,
     sampling,
 )
-from hydata.synthesis.text import Defect, answers, overlap, script_language, tokens
+from hydata.synthesis.text import Defect, answers, overlap, tokens
 
 NAME: Final = "follow_up"
 ROLE = "generator"
 VARIABLES = ("turns",)
-SECTION = "gates.critique"
-
 REPEATS = 0.8
 """A turn this much like an earlier one of the user's (F1 of the tokens) asks for nothing new."""
 
@@ -59,8 +52,8 @@ _REACTION = re.compile(r"\A(?:yes|no|ok(?:ay)?|sure|of course|当然|好的?)[\s
 
 
 class FollowUpSettings(Settings):
-    """``turns`` rounds of follow-ups, each over the answers of the round before. ``share`` of the answered
-    instructions are continued; ``operators`` are names of prompts (none named: all of the folder);
+    """``turns`` rounds of follow-ups, each over what is kept of the round before, of which ``share`` is
+    continued; ``operators`` are names of prompts (none named: all of the folder);
     ``characters`` of every turn, its beginning, are shown."""
 
     turns: int = Field(default=1, ge=0, exclude=True)  # of the plan: another round changes none before it
@@ -78,30 +71,6 @@ def _uses(settings: FollowUpSettings, context: Context) -> Iterable[str]:
         raise ConfigError(f"follow_up.operators: no prompts named {unknown}; there are {sorted(known)}")
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
-    yield context.policy.hash(SECTION)
-
-
-def unsound(conversations: pl.DataFrame, context: Context) -> dict[str, str]:
-    """The records that are not to be continued, and why: those cut off, and those that the policy would drop
-    for what the rules measure."""
-    asked = conversations.select("record_id", text=instruction_text())
-    spoken = asked.select(
-        "record_id", instruction_language=pl.Series(map(script_language, asked["text"]), dtype=pl.String)
-    )
-    section = context.policy.section(SECTION)
-    others = {c.table for c in section.drop.values()} | set(section.requires)
-    section = section.without(others - {"rules"})
-    form = Policy(final=section.model_copy(update={"answers_per_instruction": None, "prefer": ()}))
-    with duckdb.connect() as con:
-        con.register("conversations", conversations.select("record_id", "step", "parent_ids"))
-        con.register("rules", rules.measures(conversations))
-        con.register("language", spoken)
-        schemas = {"rules": rules.COLUMNS, "language": language.COLUMNS}
-        decided = pl.concat(decide(con, form, "final", schemas))
-    dropped = decided.filter(pl.col("status") == "dropped")
-    why = dict(zip(dropped["record_id"], dropped["reasons"].list.join(", "), strict=True))
-    cut = conversations.filter(pl.col("finish_reason").eq_missing("length"))["record_id"]
-    return why | dict.fromkeys(cut, "truncated")
 
 
 def _wish(
@@ -156,40 +125,22 @@ async def _next_turn(
 
 
 async def run(conversations: pl.DataFrame, settings: FollowUpSettings, context: Context) -> Output:
-    """Complete conversations to instructions of one turn more (``CONVERSATIONS``, step ``follow_up``).
-
-    All answers to one instruction stand in one shard. The rest is rejected as ``not_sampled``, ``not_sound``
-    or ``another_answer``.
-    """
-    asked = pl.col("parent_ids").list.first().fill_null(pl.col("record_id"))
-    conversations = conversations.with_columns(asked=asked)
-    drawn = sample(conversations["asked"], settings.share, None, NAME, context.seed)
-    tried = conversations.filter(pl.col("asked").is_in(drawn))
-    why = await asyncio.to_thread(unsound, tried, context) if tried.height else {}
-    places = sorted(
-        (fraction("answer", context.seed, id), id, asked)
-        for id, asked in tried.select("record_id", "asked").rows()
-        if id not in why
-    )
-    chosen = {asked: id for _, id, asked in reversed(places)}
+    """Complete conversations to instructions of one turn more (``CONVERSATIONS``, step ``follow_up``)."""
+    drawn = sample(conversations["record_id"], settings.share, None, NAME, context.seed)
     rejects: list[Reject] = []
 
     def calls() -> Iterator[Awaitable[Conversation | Reject]]:
         for row in conversations.iter_rows(named=True):
             id = row["record_id"]
-            if row["asked"] not in drawn:
+            if id not in drawn:
                 rejects.append(Reject(NAME, "not_sampled", record_id=id))
-            elif id in why:
-                rejects.append(Reject(NAME, "not_sound", why[id], id))
-            elif chosen[row["asked"]] != id:
-                rejects.append(Reject(NAME, "another_answer", chosen[row["asked"]], id))
+                continue
+            messages = read_messages(row)
+            wish = _wish(row, messages, settings, context)
+            if isinstance(wish, Defect):
+                rejects.append(Reject(NAME, wish.reason, wish.detail, id))
             else:
-                messages = read_messages(row)
-                wish = _wish(row, messages, settings, context)
-                if isinstance(wish, Defect):
-                    rejects.append(Reject(NAME, wish.reason, wish.detail, id))
-                else:
-                    yield _next_turn(wish, row, messages, settings, context)
+                yield _next_turn(wish, row, messages, settings, context)
 
     return outcome(await gather(calls(), context.models.window), rejects)
 
@@ -198,7 +149,7 @@ STAGE = MapStage(
     name=NAME,
     table="conversations",
     columns=CONVERSATIONS,
-    version=1,
+    version=2,
     settings=FollowUpSettings,
     run=run,
     uses=_uses,

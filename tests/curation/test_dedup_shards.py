@@ -1,5 +1,6 @@
 """Components and kept records are those of the set of records, however their signatures are spread."""
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import polars as pl
 import pytest
 
 from hydata.curation.dedup import judge_signed
-from hydata.curation.dedup.signatures import sign, stored
+from hydata.curation.dedup.signatures import STAGE, SignaturesSettings, sign, stored
+from hydata.schema import Conversation, Message, conversations_frame
 
 
 def a_set(rng: random.Random) -> pl.DataFrame:
@@ -26,6 +28,37 @@ def a_set(rng: random.Random) -> pl.DataFrame:
     for i in range(200):
         texts.append(" ".join([*template, *rng.choices(vocabulary, k=rng.randint(0, 16)), str(i)]))
     return pl.DataFrame({"record_id": [f"{rng.getrandbits(64):016x}" for _ in texts], "text": texts})
+
+
+def test_answers_are_compared_with_those_to_their_instruction(tmp_path: Path) -> None:
+    asked = " ".join(f"word{i}" for i in range(300))
+    said = ["It is seven.", "It is eight.", "It  is SEVEN.", " ".join(f"because{i}" for i in range(40))]
+    said.append(said[-1] + " indeed")
+
+    def answers(step: str, parent: str) -> list[Conversation]:
+        return [
+            Conversation(
+                step, (Message("user", asked), Message("assistant", text)), "u", i, parent_ids=(parent,)
+            )
+            for i, text in enumerate(said)
+        ]
+
+    def kept(*groups: list[Conversation]) -> list[list[bool]]:
+        frame = conversations_frame([c for group in groups for c in group])
+        made = asyncio.run(STAGE.run(frame, SignaturesSettings(scope="conversation"), None)).rows
+        made.write_parquet(tmp_path / "s.parquet")
+        ids, signed = stored([tmp_path / "s.parquet"], None, 0.8)
+        judged = judge_signed(ids, signed, ids.is_in([]), 0.8)
+        keep = dict(judged.select("record_id", "keep").rows())
+        return [[keep[c.record_id] for c in group] for group in groups]
+
+    (one,) = kept(answers("respond", "00112233445566778899aabbccddeeff"))
+    assert sum(one[0::2][:2]) == 1, "the same but for case and white space"
+    assert one[1]
+    assert sum(one[3:]) == 1
+    two = kept(answers("respond", "00112233445566778899aabbccddeeff"), answers("respond", "f" * 32))
+    assert list(map(sum, two)) == [3, 3], "the same answers to another instruction"
+    assert sum(kept(answers("dataset", "f" * 32))[0]) == 1, "rows of a dataset are compared whole"
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -66,32 +66,11 @@ def test_the_history_is_kept_and_the_answered_conversation_is_the_parent(run) ->
         assert row["prompt_id"].startswith("follow_up/")
 
 
-def test_one_answer_of_an_instruction_is_continued_and_only_a_sound_one(run) -> None:
-    cut = answer(finish_reason="length", index=1)
-    loop = answer("The light turns. " * 40, index=2)
-    frame = conversations_frame([answer(), cut, loop, answer(SOUND + " Keepers tend it.", index=3)])
-    out = run(follow_up.STAGE, frame, ALL)
-    check_conservation("follow_up", "shard", frame, out)
-    found = dict(out.rejects.select("record_id", "reason").rows())
-    assert found[cut.record_id] == found[loop.record_id] == "not_sound"
-    assert reasons(out)["another_answer"] == 1
-    details = dict(out.rejects.select("record_id", "detail").rows())
-    assert details[cut.record_id] == "truncated"
-    assert "repeated" in details[loop.record_id]
-
-
-def test_a_share_of_the_instructions_is_continued_whatever_the_order(run) -> None:
-    frame = conversations_frame(
-        [
-            answer(f"{SOUND} That is reason {j}.", j, parent_ids=(f"p{i}",))
-            for i in range(40)
-            for j in range(2)
-        ]
-    )
+def test_a_share_is_continued_whatever_the_order(run) -> None:
+    frame = conversations_frame([answer(parent_ids=(f"p{i}",)) for i in range(80)])
     some = run(follow_up.STAGE, frame, FollowUpSettings(share=0.3))
     check_conservation("follow_up", "shard", frame, some)
     assert 20 < reasons(some)["not_sampled"] < 80
-    assert reasons(some)["not_sampled"] % 2 == 0
     more = run(follow_up.STAGE, frame.reverse(), FollowUpSettings(share=0.6))
     assert set(some.rows["record_id"]) < set(more.rows["record_id"])
     other = run(follow_up.STAGE, frame, FollowUpSettings(share=0.3), seed=2)

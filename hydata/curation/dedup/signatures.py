@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydata.curation.dedup import kernels
-from hydata.curation.dedup.kernels import Int64Array, UInt32Array
+from hydata.curation.dedup.kernels import Int64Array, UInt32Array, UInt64Array
 from hydata.curation.dedup.minhash import PERMUTATIONS, banding, keys_of, signatures
-from hydata.curation.dedup.shingles import ShingleSets, read_texts
+from hydata.curation.dedup.shingles import ShingleSets, grouped, read_texts
 from hydata.curation.dedup.signed import Fetched, Signed
 from hydata.errors import WarehouseError
-from hydata.schema import Output, instruction_text
+from hydata.schema import Output, instruction_text, response_text
 from hydata.stage import Context, MapStage, Settings
 
-VERSION = 2
+VERSION = 3
 """Of the hashes and the columns: signatures of different versions are not to be compared."""
 
 THRESHOLD = 0.8
@@ -60,7 +60,9 @@ _SMALL = {name: COLUMNS[name] for name in _SMALL_NAMES}
 
 class SignaturesSettings(Settings):
     """``scope`` is the text compared: the instruction (all user turns), or the conversation (all turns but
-    the system's, so that two answers to one instruction are compared as well)."""
+    the system's). Of what the respond stage made the latter is the answer, compared with the other answers to
+    its instruction alone: of a long instruction and short answers all conversations are alike, and
+    instructions have been compared before."""
 
     scope: Scope = "instruction"
 
@@ -75,9 +77,12 @@ def scope_text(scope: Scope) -> pl.Expr:
     return joined.fill_null("").alias("text")
 
 
-def sign(ids: pl.Series, scope: Scope, texts: pa.Array) -> pl.DataFrame:
-    """Rows of ``COLUMNS`` for the records ``ids``, whose texts of ``scope`` are ``texts``."""
+def sign(ids: pl.Series, scope: Scope, texts: pa.Array, within: UInt64Array | None = None) -> pl.DataFrame:
+    """Rows of ``COLUMNS`` for the records ``ids``, whose texts of ``scope`` are ``texts``. Those of different
+    groups, if there is ``within`` which each is, have nothing in common."""
     read = read_texts(texts)
+    if within is not None:
+        read = grouped(read, within)
     signature = signatures(read.sets)
     keys = keys_of(signature, *banding(THRESHOLD))
     return pl.DataFrame(
@@ -103,8 +108,16 @@ def _bytes(values: UInt32Array, offsets: Int64Array) -> pl.Series:
 
 async def run(conversations: pl.DataFrame, settings: SignaturesSettings, context: Context) -> Output:
     """Conversations to rows of ``COLUMNS``, one each."""
-    texts = conversations.select(scope_text(settings.scope)).to_series()
-    return Output(sign(conversations["record_id"], settings.scope, texts.to_arrow()))
+    texts, within = scope_text(settings.scope), None
+    if settings.scope == "conversation" and conversations["step"].is_in(["respond"]).any():
+        answered = pl.col("step") == "respond"
+        texts = pl.when(answered).then(response_text()).otherwise(texts)
+        # Ids are hexadecimal digits of a hash.
+        group = pl.when(answered).then(pl.col("parent_ids").list.first().str.head(16)).fill_null("0" * 16)
+        number = group.str.decode("hex").bin.reinterpret(dtype=pl.UInt64)
+        within = conversations.select(number).to_series().to_numpy()
+    found = conversations.select(texts.alias("text")).to_series()
+    return Output(sign(conversations["record_id"], settings.scope, found.to_arrow(), within))
 
 
 STAGE = MapStage(
