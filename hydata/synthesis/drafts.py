@@ -89,6 +89,12 @@ def weighted_place(weight: float, *parts: str | int) -> float:
     return -math.log1p(-fraction(*parts)) / weight
 
 
+def shuffled(odds: Iterable[tuple[Prompt, float]], *parts: str | int) -> list[Prompt]:
+    """The prompts in a random order that ``parts`` alone decide, each next one drawn by the odds of those
+    that are left: sorted by exponential waiting times (Efraimidis and Spirakis 2006, algorithm A)."""
+    return [p for p, _ in sorted(odds, key=lambda o: (weighted_place(o[1], *parts, o[0].id), o[0].id))]
+
+
 def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | int) -> set[str]:
     """About ``share`` of ``ids`` and at most ``maximum``; each id's place in line is its own hash, so a
     larger share or maximum only adds to a smaller one."""
