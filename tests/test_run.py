@@ -32,9 +32,11 @@ from hydata.session import Session, check_conservation
 from hydata.warehouse import connect, locked, read_head
 
 
-def run(project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = ()) -> Session:
+def run(
+    project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = (), until: str | None = None
+) -> Session:
     recipe = load_recipe(project / "recipe.toml", seeds or (str(project / "seeds"),))
-    return asyncio.run(run_recipe(root, recipe, rebuild=rebuild))
+    return asyncio.run(run_recipe(root, recipe, rebuild=rebuild, until=until))
 
 
 def query(session: Session, text: str) -> list[tuple[object, ...]]:
@@ -128,6 +130,45 @@ def test_rounds_of_follow_ups_are_bounded(project: Path, tmp_path: Path, turns: 
     session = run(project, tmp_path / "w", str(project / "seeds" / "web"))
     longest = "SELECT max(len(list_filter(messages, lambda m: m.role <> 'system'))) FROM conversations"
     assert query(session, longest) == [(most,)]
+
+
+def test_what_has_left_the_plan_is_not_current(project: Path, tmp_path: Path) -> None:
+    """Fewer turns, no semantic duplicates: after a whole run the head is that of a warehouse that never had
+    more. What is on disk is found again."""
+    recipe, root, seeds = project / "recipe.toml", tmp_path / "w", str(project / "seeds" / "web")
+    text = recipe.read_text()
+
+    def wanted(turns: int, semantic: str) -> None:
+        share = f"[follow_up]\nturns = {turns}\nshare = 1.0"
+        recipe.write_text(
+            f"{text}\n[semantic]\nenabled = {semantic}\n".replace("[follow_up]\nshare = 0.5", share)
+        )
+
+    wanted(2, "true")
+    more = run(project, root, seeds)
+    wanted(1, "false")
+    assert run(project, root, seeds, until="generate").head == more.head  # the rest stays as it was
+    fewer = run(project, root, seeds)
+    assert set(fewer.head.nodes) == {node.id for node in plan(fewer.recipe)}
+    assert read_head(root, "demo") == fewer.head
+    never = run(project, tmp_path / "never", seeds)
+    for what in (
+        "record_id, step FROM conversations",
+        "record_id, status, reasons FROM decisions",
+        "record_id FROM critiques",
+        "record_id FROM admitted",
+        "record_id, weight FROM mixes",
+        "record_id FROM embeddings",
+        "stage, record_id, reason FROM rejects",
+    ):
+        assert query(fewer, f"SELECT {what} ORDER BY ALL") == query(never, f"SELECT {what} ORDER BY ALL"), (
+            what
+        )
+    wanted(2, "true")
+    again = run(project, root, seeds)
+    assert again.stats.sent == 0
+    final = "SELECT record_id, status FROM decisions WHERE policy = 'final' ORDER BY ALL"
+    assert query(again, final) == query(more, final) != query(fewer, final)
 
 
 def test_ids_are_unique_and_parents_exist(project: Path, tmp_path: Path) -> None:
