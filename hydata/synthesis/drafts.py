@@ -21,7 +21,7 @@ from hydata.errors import (
     TransientModelError,
     WarehouseError,
 )
-from hydata.models import Call, Reply, Sampling
+from hydata.models import Call, Model, Reply, Sampling
 from hydata.prompts import Prompt, Value
 from hydata.schema import (
     DEFAULT_SYSTEM_PROMPT,
@@ -257,12 +257,13 @@ async def draft(
 
 
 def rejected(stage: str, role: str, wish: Wish, defect: Defect, record_id: str, context: Context) -> Reject:
-    """A wish that came to nothing, with the prompt and the model that are to blame."""
-    return Reject(
-        stage,
-        defect.reason,
-        f"{wish.prompt.id}: {defect.detail}",
-        record_id,
-        prompt_id=wish.prompt.id,
-        model=context.models.route(role, wish.key, wish.labels).identity,
-    )
+    """A wish that came to nothing."""
+    return failed(stage, wish.prompt, context.models.route(role, wish.key, wish.labels), defect, record_id)
+
+
+def failed(
+    stage: str, prompt: Prompt, model: Model, why: Defect | TerminalModelError, record_id: str
+) -> Reject:
+    """What was asked for a record in vain, with the prompt and the model that are to blame."""
+    detail = f"{prompt.id}: {why.detail}"
+    return Reject(stage, why.reason, detail, record_id, prompt_id=prompt.id, model=model.identity)

@@ -304,6 +304,8 @@ def test_a_text_that_the_endpoint_refuses_is_rejected_alone(
 
     output = asyncio.run(embed())
     assert output.rejects.select("record_id", "reason").rows() == [(rows["record_id"][70], "refused")]
+    assert output.rejects["prompt_id"].to_list() == ["embeddings"]
+    assert output.rejects["model"].str.starts_with("m").all()
     assert output.rows.height == 71
     assert output.rows.filter(pl.col("vector").is_null())["record_id"].to_list() == [rows["record_id"][71]]
 
