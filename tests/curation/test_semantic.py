@@ -484,6 +484,14 @@ def test_text_without_content_is_not_compared(tmp_path: Path) -> None:
         assert judge(tmp_path, texts, "--encoder", encoder)["keep"].all()
 
 
+def test_half_a_surrogate_pair_stops_no_other_row(tmp_path: Path) -> None:
+    """``judge`` writes and counts the rows: one comes out for each."""
+    found = judge(
+        tmp_path, ["How does a lighthouse work?", "half \ud800 a pair", "How does a lighthouse work?"]
+    )
+    assert found["cluster_id"].to_list() == [0, 1, 0]
+
+
 def test_a_judge_in_this_process_leaves_what_is_paid_for_alone(tmp_path: Path) -> None:
     kept = [
         tmp_path / f"{name}.parquet.{kind}.sqlite"
