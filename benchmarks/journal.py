@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from hydata.models import journal as module
-from hydata.models.journal import COLUMNS, Chosen, Entry, Journal
+from hydata.models import upkeep
+from hydata.models.journal import COLUMNS, Entry, Journal
+from hydata.models.upkeep import Chosen
 
 ADDED = 20_000
 ASKED = 20_000
@@ -100,14 +102,14 @@ def with_journal(path: Path, body: Callable[[Journal], Coroutine[Any, Any, None]
 
 def build(path: Path, count: int) -> None:
     """A journal of ``count`` rows with the keys of seeds 0, 1, 2..., one seed for each BULK."""
-    with closing(module._connect(path)) as connection:
+    with closing(module.connect(path)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         (have,) = connection.execute("SELECT count(*) FROM replies").fetchone()
         for seed in range(have // BULK, count // BULK):
-            with module._transaction(connection):
+            with module.transaction(connection):
                 insert(connection, rows(keys(seed, BULK)))
         with timed() as took:
-            module._index(connection)
+            module.index_keys(connection)
     print(
         f"  {count:,} rows, {path.stat().st_size / 1e9:.1f} GB; all keys indexed in {took.wall:.0f} s",
         flush=True,
@@ -131,7 +133,7 @@ def adding(path: Path) -> None:
                 await asyncio.gather(*(caller() for _ in range(concurrency)))
             say(f"add, {concurrency:,} waiting, event loop included", took, ADDED, "row")
             with timed() as took:
-                module._index(journal._writer)
+                module.index_keys(journal._writer)
             say(f"index round of {ADDED:,} rows", took, ADDED, "row")
 
         with_journal(path, body)
@@ -146,10 +148,10 @@ def adding(path: Path) -> None:
     with_journal(path, commits)
 
     async def round(journal: Journal) -> None:
-        with module._transaction(journal._writer):
+        with module.transaction(journal._writer):
             insert(journal._writer, rows(keys("round", module.ROUND)))
         with timed() as took:
-            module._index(journal._writer)
+            module.index_keys(journal._writer)
         say(f"index round of {module.ROUND:,} rows", took, module.ROUND, "row")
 
     with_journal(path, round)
@@ -196,10 +198,10 @@ def finding(path: Path, count: int) -> None:
 
 
 def opening(path: Path) -> None:
-    with closing(module._connect(path)) as connection:
+    with closing(module.connect(path)) as connection:
         for tail in (0, module.ROUND - 1, module.ROUND):
-            module._index(connection)
-            with module._transaction(connection):
+            module.index_keys(connection)
+            with module.transaction(connection):
                 insert(connection, rows(keys(f"tail of {tail}", tail)))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             forget(path)
@@ -213,10 +215,10 @@ def keeping(path: Path, count: int) -> None:
     """What `hydata journal` does, cold."""
     out = path.with_suffix(".jsonl")
     for what, work in (
-        ("stats", lambda: module.stats(path)),
-        ("export as JSON lines", lambda: module.export(path, out)),
-        ("prune of duplicates: none to be found", lambda: module.prune(path, Chosen(duplicates=True))),
-        ("prune of all but 100 rows", lambda: module.prune(path, Chosen(before=late(path)))),
+        ("stats", lambda: upkeep.stats(path)),
+        ("export as JSON lines", lambda: upkeep.export(path, out)),
+        ("prune of duplicates: none to be found", lambda: upkeep.prune(path, Chosen(duplicates=True))),
+        ("prune of all but 100 rows", lambda: upkeep.prune(path, Chosen(before=late(path)))),
     ):
         forget(path)
         with timed() as took:
@@ -227,7 +229,7 @@ def keeping(path: Path, count: int) -> None:
 
 def late(path: Path) -> float:
     """When the last hundred rows began to come."""
-    with closing(module._connect(path)) as connection:
+    with closing(module.connect(path)) as connection:
         query = "SELECT created FROM replies ORDER BY id DESC LIMIT 1 OFFSET 100"
         return float(connection.execute(query).fetchone()[0])
 
@@ -242,13 +244,13 @@ def first_design(path: Path, count: int) -> None:
         for part in range(count // BULK):
             width = 2**128 // max(count, 1)
             made = rows([f"{(part * BULK + i) * width + random.randrange(width):032x}" for i in range(BULK)])
-            with module._transaction(connection):
+            with module.transaction(connection):
                 insert(connection, made)
         connection.execute("PRAGMA synchronous=FULL")
         new = rows(keys("alone", ADDED))
         with timed() as took:
             for start in range(0, ADDED, BATCH):
-                with module._transaction(connection):
+                with module.transaction(connection):
                     connection.executemany(
                         f"INSERT OR IGNORE INTO replies ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         new[start : start + BATCH],

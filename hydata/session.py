@@ -314,8 +314,12 @@ class Session:
     # --- recording it -------------------------------------------------------------------------------
 
     def finish(self, work: Work, results: Iterable[tuple[Job, Result]]) -> None:
-        """Make the results current, beside what was done before and still is."""
-        node = work.node
+        """Make the results current, beside what was done before and still is.
+
+        When the whole plan is done, nodes that only an earlier plan of the recipe had are current no more.
+        Until then they are among what the rest of the head was made from.
+        """
+        node, results = work.node, tuple(results)
         done = dict(work.done)
         earlier = self.head.nodes.get(node.id)
         artefact = earlier.artefact if earlier else None
@@ -323,9 +327,12 @@ class Session:
             done[job.key] = result.shards
             artefact = result.artefact or artefact
         state = NodeState(work.fingerprint, done, artefact)
-        if state != earlier:
-            self.head = self.head.with_node(node.id, state)
-            write_head(self.root, self.head)
+        head = self.head if state == earlier else self.head.with_node(node.id, state)
+        if node == self.nodes[-1] and len(results) == len(work.jobs):
+            head = head.only(node.id for node in self.nodes)
+        if head != self.head:
+            self.head = head
+            write_head(self.root, head)
         self.record_usage()
 
     def record_usage(self) -> None:

@@ -11,7 +11,8 @@
 Every file is written aside, synced and renamed, so a name that exists is whole. A shard's *siblings* are
 files of the same name under other tables (its rejects, or what ingest writes beside documents); they
 are renamed before the shard itself, whose presence therefore means that all of it is done. A head is
-the only thing that changes; what no head lists is garbage for ``hydata gc``.
+the only thing that changes; what no head lists is garbage for ``hydata gc``. After a whole run it lists the
+nodes of the recipe's plan and no others.
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ class Head:
 
     def with_node(self, node: str, state: NodeState) -> Head:
         return Head(self.recipe, {**self.nodes, node: state})
+
+    def only(self, nodes: Iterable[str]) -> Head:
+        """The head of these nodes alone, in their order."""
+        return Head(self.recipe, {node: self.nodes[node] for node in nodes if node in self.nodes})
 
     def paths(self, table: str) -> list[str]:
         """Relative paths of all current files of a table that have rows, in plan order."""

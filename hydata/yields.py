@@ -10,6 +10,9 @@ was answered by. Tokens are those of a prompt's own calls, in whichever run of t
     useful    made ones that are accepted or have an accepted descendant
     rate      useful / (made + rejected)
 
+Steps that judge make no records: of their prompts and models there are the calls, the tokens and the
+judgements that failed (``failures``).
+
 One evolved and one plain answer may both be accepted, so there can be more accepted rows than useful
 records; the rate is of the records, and its interval Wilson's (1927), which is honest for few trials and
 rates near zero.
@@ -27,6 +30,9 @@ from hydata.schema import Step
 
 STEPS: tuple[str, ...] = tuple(step for step in get_args(Step) if step != "dataset")
 """The steps that make records, in the order of the plan."""
+
+JUDGES = ("embeddings", "label", "critique")
+"""The steps whose models judge records."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,46 @@ class Yield:
         return wilson(self.useful, self.attempts)
 
 
-_YIELDS = """
+@dataclass(frozen=True)
+class Failures:
+    """One prompt of a judge, asked of one model: ``rejected`` judgements failed."""
+
+    step: str
+    prompt: str
+    model: str
+    calls: int
+    tokens: int
+    rejected: int
+    reason: str | None
+    reason_rejects: int
+
+
+_FAILED = """
+    reasons AS (
+        SELECT stage AS step, prompt_id AS prompt, coalesce(model, '') AS model, reason, count(*) AS n
+        FROM rejects WHERE prompt_id IS NOT NULL AND list_contains($steps, stage) GROUP BY ALL
+    ),
+    failed AS (
+        SELECT step, prompt, model, sum(n)::BIGINT AS rejected,
+               first(reason ORDER BY n DESC, reason) AS reason, max(n) AS reason_rejects
+        FROM reasons GROUP BY step, prompt, model
+    ),
+    spent AS (
+        SELECT step, prompt, model, sum(calls)::BIGINT AS calls,
+               sum(prompt_tokens + completion_tokens)::BIGINT AS tokens
+        FROM usage WHERE recipe = $recipe AND list_contains($steps, step) GROUP BY ALL
+    )
+"""
+
+_FAILURES = f"""
+    WITH {_FAILED}
+    SELECT step, prompt, model, coalesce(calls, 0), coalesce(tokens, 0), coalesce(rejected, 0), reason,
+           coalesce(reason_rejects, 0)
+    FROM spent FULL JOIN failed USING (step, prompt, model)
+    ORDER BY list_position($steps, step), prompt, model
+"""
+
+_YIELDS = f"""
     WITH RECURSIVE line AS (
         SELECT record_id AS accepted_id, record_id FROM decisions WHERE policy = 'final' AND status = 'kept'
         UNION
@@ -82,20 +127,7 @@ _YIELDS = """
                count(DISTINCT accepted_id) AS accepted, count(DISTINCT record_id) AS useful
         FROM records JOIN line USING (record_id) GROUP BY ALL
     ),
-    reasons AS (
-        SELECT stage AS step, prompt_id AS prompt, coalesce(model, '') AS model, reason, count(*) AS n
-        FROM rejects WHERE prompt_id IS NOT NULL AND list_contains($steps, stage) GROUP BY ALL
-    ),
-    failed AS (
-        SELECT step, prompt, model, sum(n)::BIGINT AS rejected,
-               first(reason ORDER BY n DESC, reason) AS reason, max(n) AS reason_rejects
-        FROM reasons GROUP BY step, prompt, model
-    ),
-    spent AS (
-        SELECT step, prompt, model, sum(calls)::BIGINT AS calls,
-               sum(prompt_tokens + completion_tokens)::BIGINT AS tokens
-        FROM usage WHERE recipe = $recipe AND list_contains($steps, step) GROUP BY ALL
-    )
+    {_FAILED}
     SELECT step, prompt, model, coalesce(calls, 0), coalesce(tokens, 0), coalesce(made, 0),
            coalesce(rejected, 0), reason, coalesce(reason_rejects, 0),
            coalesce(accepted, 0), coalesce(useful, 0)
@@ -113,6 +145,11 @@ def yields(con: duckdb.DuckDBPyConnection, recipe: str) -> list[Yield]:
     ``con`` has the views of the recipe's head; ``recipe`` is its name, under which the tokens were counted.
     """
     return [Yield(*row) for row in con.execute(_YIELDS, {"steps": STEPS, "recipe": recipe}).fetchall()]
+
+
+def failures(con: duckdb.DuckDBPyConnection, recipe: str) -> list[Failures]:
+    """Every prompt and model of the steps that judge; ``con`` and ``recipe`` as of ``yields``."""
+    return [Failures(*row) for row in con.execute(_FAILURES, {"steps": JUDGES, "recipe": recipe}).fetchall()]
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

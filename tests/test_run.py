@@ -32,9 +32,11 @@ from hydata.session import Session, check_conservation
 from hydata.warehouse import connect, locked, read_head
 
 
-def run(project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = ()) -> Session:
+def run(
+    project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = (), until: str | None = None
+) -> Session:
     recipe = load_recipe(project / "recipe.toml", seeds or (str(project / "seeds"),))
-    return asyncio.run(run_recipe(root, recipe, rebuild=rebuild))
+    return asyncio.run(run_recipe(root, recipe, rebuild=rebuild, until=until))
 
 
 def query(session: Session, text: str) -> list[tuple[object, ...]]:
@@ -170,6 +172,48 @@ def test_rounds_of_follow_ups_are_bounded(project: Path, tmp_path: Path, turns: 
     session = run(project, tmp_path / "w", str(project / "seeds" / "web"))
     longest = "SELECT max(len(list_filter(messages, lambda m: m.role <> 'system'))) FROM conversations"
     assert query(session, longest) == [(most,)]
+
+
+def without_orphans(session: Session) -> bool:
+    """Whether what is judged and mixed is there."""
+    told = "SELECT record_id FROM {} ANTI JOIN conversations USING (record_id)"
+    tables = ("decisions", "critiques", "admitted", "mixes", "rules", "duplicates", "agreement")
+    return not any(query(session, told.format(table)) for table in tables)
+
+
+def test_rounds_that_left_the_plan_are_not_current(project: Path, tmp_path: Path) -> None:
+    recipe, root, seeds = project / "recipe.toml", tmp_path / "w", str(project / "seeds" / "web")
+    text = recipe.read_text()
+
+    def turns(n: int) -> None:
+        recipe.write_text(text.replace("[follow_up]\nshare = 0.5", f"[follow_up]\nturns = {n}\nshare = 1.0"))
+
+    turns(2)
+    more = run(project, root, seeds)
+    turns(1)
+    assert run(project, root, seeds, until="generate").head == more.head  # what comes later stays as it was
+    fewer = run(project, root, seeds)
+    assert set(more.head.nodes) - set(fewer.head.nodes) == {"follow_up/2", "respond/2"}
+    assert read_head(root, "demo") == fewer.head
+    conversations = "SELECT record_id, step FROM conversations ORDER BY ALL"
+    assert query(fewer, conversations) == query(run(project, tmp_path / "never", seeds), conversations)
+    assert without_orphans(fewer)
+    turns(2)
+    again = run(project, root, seeds)
+    assert query(again, conversations) == query(more, conversations) != query(fewer, conversations)
+    assert again.head.nodes["respond/2"].shards == more.head.nodes["respond/2"].shards  # as found on disk
+
+
+def test_semantic_duplicates_that_were_switched_off_are_not_current(project: Path, tmp_path: Path) -> None:
+    root, seeds = tmp_path / "w", str(project / "seeds" / "web")
+    on = run(project, root, seeds)
+    assert query(on, "SELECT record_id FROM embeddings")
+    recipe = project / "recipe.toml"
+    recipe.write_text(recipe.read_text() + "\n[semantic]\nenabled = false\n")
+    off = run(project, root, seeds)
+    assert set(off.head.nodes) == {node.id for node in plan(off.recipe)} < set(on.head.nodes)
+    assert not query(off, "SELECT record_id FROM embeddings")
+    assert without_orphans(off)
 
 
 def test_ids_are_unique_and_parents_exist(project: Path, tmp_path: Path) -> None:

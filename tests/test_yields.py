@@ -17,7 +17,7 @@ from hydata.run import run_recipe
 from hydata.schema import USAGE, Conversation, Message, Reject, conversations_frame, rejects_frame
 from hydata.session import Session
 from hydata.warehouse import connect, create_view, write_frame
-from hydata.yields import STEPS, Yield, wilson, yields
+from hydata.yields import STEPS, Failures, Yield, failures, wilson, yields
 
 SCHEMAS = table_schemas()
 
@@ -53,6 +53,9 @@ def test_an_accepted_row_counts_for_every_prompt_in_its_lineage(tmp_path: Path) 
                 Reject("generate", "truncated", record_id="d2", prompt_id="generate/g", model="m"),
                 Reject("generate", "truncated", record_id="d3", prompt_id="generate/g", model="m"),
                 Reject("evolve", "drifted", record_id="b", prompt_id="evolve/dear", model="m"),
+                Reject("critique", "unparseable", record_id="x", prompt_id="critique/general", model="m"),
+                Reject("label", "unparseable", record_id="a", prompt_id="label/all", model="n"),
+                Reject("label", "not_sampled", record_id="b"),
             ]
         ),
         "usage": pl.DataFrame(
@@ -78,7 +81,11 @@ def test_an_accepted_row_counts_for_every_prompt_in_its_lineage(tmp_path: Path) 
             if name in frames:
                 write_frame(tmp_path / f"{name}.parquet", frames[name])
                 create_view(con, name, schema, [tmp_path / f"{name}.parquet"])
-        found = yields(con, "main")
+        found, judges = yields(con, "main"), failures(con, "main")
+    assert judges == [
+        Failures("label", "label/all", "n", 0, 0, 1, "unparseable", 1),
+        Failures("critique", "critique/general", "m", 4, 40, 1, "unparseable", 1),
+    ]
     assert found == [
         Yield("generate", "generate/g", "m", 5, 500, 2, 3, "truncated", 2, 3, 2),
         Yield("evolve", "evolve/e", "m", 1, 10, 1, 0, None, 0, 1, 1),
@@ -173,9 +180,18 @@ def test_a_small_runs_yields_are_those_counted_by_hand(project: Path, tmp_path: 
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert found[0].prompt[:20] in said
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
-    assert [(t["prompt"], t["accepted"], t["rejected"]) for t in told] == [
+    assert [(t["prompt"], t["accepted"], t["rejected"]) for t in told if "accepted" in t] == [
         (y.prompt, y.accepted, y.rejected) for y in found
     ]
+    judged = [t for t in told if "accepted" not in t]
+    assert {t["step"] for t in judged} == {"label", "critique"}
+    assert [(t["prompt"], t["calls"]) for t in judged] == [
+        (purpose, s.calls)
+        for step in ("label", "critique")
+        for (purpose, _), s in sorted(session.ledger.groups.items())
+        if purpose.startswith(f"{step}/")
+    ]
+    assert judged[0]["prompt"][:14] in said
 
 
 def test_pairs_made_from_samples_change_no_decision(project: Path, tmp_path: Path) -> None:

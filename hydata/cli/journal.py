@@ -15,8 +15,9 @@ from rich.text import Text
 
 from hydata.cli.console import WAREHOUSE, Warehouse, out, printable, wide
 from hydata.errors import ConfigError
-from hydata.models import journal
-from hydata.models.journal import Chosen
+from hydata.models import upkeep
+from hydata.models.journal import check_exists
+from hydata.models.upkeep import Chosen
 from hydata.warehouse import JOURNAL, locked
 
 app = typer.Typer(no_args_is_help=True, help="The journal of model replies: what is in it, export, prune.")
@@ -38,7 +39,7 @@ DAY = 86400
 def stats(warehouse: Warehouse = WAREHOUSE) -> None:
     """Count replies, tokens and seconds by step, prompt and model. Reads the whole journal."""
     path = warehouse / JOURNAL
-    found = journal.stats(path)
+    found = upkeep.stats(path)
     table = Table(box=None, pad_edge=False)
     for name in ("step", "prompt", "model"):
         table.add_column(name, overflow="fold")
@@ -74,7 +75,7 @@ def export(
     if output is None and sys.stdout.isatty():
         # What a model wrote may steer a terminal.
         raise ConfigError("--output is missing: name a file, or send the output into a pipe")
-    rows = journal.export(warehouse / JOURNAL, output or sys.stdout, Chosen(purpose=purpose, model=model))
+    rows = upkeep.export(warehouse / JOURNAL, output or sys.stdout, Chosen(purpose=purpose, model=model))
     if output is not None:
         out.print(f"{escape(str(output))}: {rows:,} replies, {output.stat().st_size:,} bytes")
 
@@ -99,15 +100,15 @@ def prune(
     A run that needs a removed reply pays for it again. Refused while a run holds the warehouse.
     """
     path = warehouse / JOURNAL
-    journal.check_exists(path)  # before the lock is made, in what may be no warehouse
+    check_exists(path)  # before the lock is made, in what may be no warehouse
     before = None if older_than is None else time.time() - older_than * DAY
     chosen = Chosen(purpose=purpose, model=model, before=before, duplicates=duplicates)
     with locked(warehouse):
-        rows = journal.prune(path, chosen, dry_run=True).rows
+        rows = upkeep.prune(path, chosen, dry_run=True).rows
         if dry_run or not rows:
             out.print(f"would remove {rows:,} replies" if rows else "no reply is meant; nothing removed")
             return
         if not yes:
             typer.confirm(f"Remove {rows:,} replies from {path}?", abort=True)
-        gone = journal.prune(path, chosen)
+        gone = upkeep.prune(path, chosen)
     out.print(f"removed {gone.rows:,} replies, {(gone.before - gone.after) / 2**20:,.1f} MiB")

@@ -2,12 +2,14 @@
 
 A *piece* is some thousands of rows of a Parquet file or some megabytes of whole lines. ``pieces`` lists them
 in order; ``Piece.texts`` does what is left to do, the parsing of JSON, and may be called by any thread. Files
-that end in .gz, .zst or .bz2 are unpacked on the way. Every row counts, a blank line of JSONL aside.
+that end in .gz, .zst or .bz2 are unpacked on the way. Every row counts, a blank line of JSONL aside. Half a
+surrogate pair, which JSON can spell and UTF-8 cannot hold, is read as U+FFFD.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,10 @@ BLOCK_BYTES = 16 << 20
 BATCH_ROWS = 16_384
 LINE_BYTES = 1 << 30
 """The longest line that is read; Arrow's parser ends at 2 GiB."""
+_HALVES = re.compile(
+    rb"\\(?:\\|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
+"""An escaped backslash or a whole pair, which are passed over; else half a pair, as group 1."""
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
@@ -73,6 +79,13 @@ class Piece:
                     return f"line {number}, column {self.column!r}: {cause} ({start!r})"
             return f"from line {self.first}, column {self.column!r}: {error}"
         return f"from row {self.first}, column {self.column!r}: {error}"
+
+
+def whole(json: bytes) -> bytes:
+    """JSON text with U+FFFD in place of what is spelt as half a surrogate pair."""
+    if b"\\ud" not in json and b"\\uD" not in json:
+        return json
+    return _HALVES.sub(lambda found: b"\\ufffd" if found[1] else found[0], json)
 
 
 def pieces(paths: Sequence[Path], column: str | None) -> Iterator[Piece]:
@@ -139,7 +152,7 @@ def _blocks(path: Path, column: str | None) -> Iterator[Piece]:
 
 
 def _names(path: Path, lines: bytes) -> list[str]:
-    first = lines.strip().split(b"\n", 1)[0]
+    first = whole(lines.strip().split(b"\n", 1)[0])
     if first.startswith(b"["):
         raise ConfigError(f"{path}: a JSON array; write one object a line (`jq -c '.[]'`), or Parquet")
     try:
@@ -154,6 +167,7 @@ def _names(path: Path, lines: bytes) -> list[str]:
 def _read_json(lines: bytes, column: str) -> pa.Array:
     kind = _MESSAGES if column == "messages" else pa.string()
     options = pj.ParseOptions(pa.schema([(column, kind)]), unexpected_field_behavior="ignore")
+    lines = whole(lines)
     return pj.read_json(io.BytesIO(lines), _options(lines), options).column(0).combine_chunks()
 
 

@@ -6,7 +6,7 @@ transport  one server: pool, attempts, retries            limiter    how many re
 usage      what calls took, and the budget                client     ``Models``: all of it together
 embedded   llama.cpp's server in this process             vllm       vLLM servers that hydata keeps running
 standin    a deterministic model for tests           loop       the event loop they run in
-batch      requests left to files, results read from them
+batch      requests left to files, results read from them  upkeep     a journal counted, exported, pruned
 """
 
 from hydata.models.batch import Outbox

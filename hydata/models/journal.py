@@ -25,26 +25,19 @@ No request is stored and no secret: the key is a hash, the reply is the model's 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from hydata.errors import ConfigError, WarehouseError
+from hydata.errors import WarehouseError
 
 VERSION = 2
 GATHER = 0.005
@@ -140,8 +133,8 @@ class Journal:
         self._slice = SLICE // 16  # until it is known how fast the disk is
         self._asked: deque[Asked] = deque()
         self._pending: SimpleQueue[Pending | None] = SimpleQueue()
-        with ExitStack() as undo, _explained(path):
-            self._writer = undo.enter_context(closing(_connect(path)))
+        with ExitStack() as undo, explained(path):
+            self._writer = undo.enter_context(closing(connect(path)))
             self._reader = undo.enter_context(closing(_open(path)))
             self._indexed = self._last = self._seen = self._upto = _index_if_long(self._writer)
             self._read_tail()
@@ -202,7 +195,7 @@ class Journal:
         try:
             self._check_open()
             self._refresh()
-            with _explained(self.path):
+            with explained(self.path):
                 found = self._look_up(wanted)
         except (WarehouseError, RuntimeError) as error:
             for _, answer in batch:
@@ -234,7 +227,7 @@ class Journal:
         every turn of the loop would be one for every few replies."""
         now = time.monotonic()
         if self._last > self._seen or now >= self._stale_at:
-            with _explained(self.path):
+            with explained(self.path):
                 self._read_tail()
             self._stale_at = now + OTHERS
 
@@ -303,7 +296,7 @@ class Journal:
 
     def _commit(self, rows: list[Row]) -> WarehouseError | None:
         try:
-            with _explained(self.path), _transaction(self._writer):
+            with explained(self.path), transaction(self._writer):
                 start = 0
                 while start < len(rows):
                     # Many rows a statement: between two statements this thread has to get the interpreter's
@@ -319,7 +312,7 @@ class Journal:
 
     def _index(self, closing: bool) -> None:
         try:
-            self._indexed = _index(self._writer) if closing else _index_if_long(self._writer)
+            self._indexed = index_keys(self._writer) if closing else _index_if_long(self._writer)
         except sqlite3.Error:
             # No room, or another process is long at it. Nothing is lost: the keys stay in the tail until the
             # next round, and if the disk is full or the file damaged, the next reply will say so.
@@ -336,10 +329,10 @@ class Journal:
         """
         self._check_open()
         rows = ((bytes.fromhex(key), purpose, model) for key, purpose, model in requests)
-        with _explained(self.path):
+        with explained(self.path):
             # In pieces: other writers wait meanwhile, and the requests may be made while they are asked for.
             while piece := list(islice(rows, BATCH)):
-                with _transaction(self._reader):
+                with transaction(self._reader):
                     self._reader.executemany("INSERT OR IGNORE INTO expected VALUES (?, ?, ?)", piece)
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -349,7 +342,7 @@ class Journal:
             WarehouseError: that could not be written.
         """
         self._check_open()
-        with _explained(self.path), _transaction(self._reader):
+        with explained(self.path), transaction(self._reader):
             rows = ((bytes.fromhex(key),) for key in keys)
             self._reader.executemany("DELETE FROM expected WHERE key = ?", rows)
 
@@ -362,7 +355,7 @@ class Journal:
         self._check_open()
         query = "SELECT key, purpose, model FROM expected WHERE key IN ({})"
         found: dict[str, tuple[str, str]] = {}
-        with _explained(self.path):
+        with explained(self.path):
             for start in range(0, len(keys), SLICE):
                 wanted = sorted(bytes.fromhex(key) for key in keys[start : start + SLICE])
                 for key, purpose, model in _select(self._reader, query, wanted):
@@ -370,199 +363,7 @@ class Journal:
         return found
 
 
-# --- for people --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The replies of one model to one purpose. ``seconds`` is the mean of their requests, ``first`` and
-    ``last`` are when the earliest and the latest were stored (Unix time)."""
-
-    step: str
-    model: str
-    purpose: str
-    replies: int
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
-    first: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class JournalStats:
-    """What a journal holds. ``waiting`` counts the requests of offline batches without a reply, ``size`` is
-    the file's, in bytes."""
-
-    groups: tuple[Group, ...]
-    waiting: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which rows are meant: those that meet every condition given. ``purpose`` is a whole purpose or its
-    step, ``model`` a whole identity or its name (up to ``@`` or a space), ``before`` a Unix time,
-    ``duplicates`` rows whose call another row had answered before."""
-
-    purpose: str | None = None
-    model: str | None = None
-    before: float | None = None
-    duplicates: bool = False
-
-    def where(self) -> tuple[str, dict[str, str | float]]:
-        """The conditions in SQL over ``replies``, and their parameters."""
-        terms = ["true"]
-        if self.purpose is not None:
-            terms.append("(purpose = :purpose OR substr(purpose, 1, length(:purpose) + 1) = :purpose || '/')")
-        if self.model is not None:
-            terms.append(
-                "(model = :model OR substr(model, 1, length(:model) + 1) IN (:model || ' ', :model || '@'))"
-            )
-        if self.before is not None:
-            terms.append("created < :before")
-        if self.duplicates:
-            terms.append(
-                "EXISTS (SELECT 1 FROM keys JOIN replies AS earlier ON earlier.id = keys.id "
-                f"WHERE keys.head = substr(replies.key, 1, {HEAD}) AND keys.id < replies.id "
-                "AND earlier.key = replies.key)"
-            )
-        given = {"purpose": self.purpose, "model": self.model, "before": self.before}
-        return " AND ".join(terms), {name: value for name, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """How many rows went (or would), and the file's bytes before and after."""
-
-    rows: int
-    before: int
-    after: int
-
-
-def stats(path: Path) -> JournalStats:
-    """What the journal at ``path`` holds, by purpose and model; reads all of it.
-
-    Raises:
-        WarehouseError: there is none, or it cannot be read.
-    """
-    with _existing(path) as connection:
-        rows = connection.execute(
-            "SELECT purpose, model, count(*), sum(prompt_tokens), sum(completion_tokens), avg(seconds), "
-            "min(created), max(created) FROM replies GROUP BY purpose, model ORDER BY purpose, model"
-        )
-        groups = tuple(
-            Group(purpose.partition("/")[0], model, purpose, *rest) for purpose, model, *rest in rows
-        )
-        (waiting,) = connection.execute(f"SELECT count(*) FROM expected WHERE NOT {_ANSWERED}").fetchone()
-        return JournalStats(groups, waiting, _size(path))
-
-
-def export(path: Path, out: Path | IO[str], chosen: Chosen = Chosen()) -> int:
-    """Write the journal's rows as JSONL, or as Parquet if ``out`` ends in ``.parquet``. How many.
-
-    A file is written aside and renamed. ``reply`` is the stored JSON: a value in JSONL, text in Parquet;
-    ``key`` is 32 hex digits, ``created`` when the reply was stored.
-
-    Raises:
-        WarehouseError: there is no journal, or it cannot be read.
-        OSError: ``out`` cannot be written.
-    """
-    with _existing(path) as connection:
-        if not isinstance(out, Path):
-            return _export_lines(connection, out, chosen)
-        aside = out.with_name(f"{out.name}.tmp-{os.getpid()}")
-        try:
-            if out.suffix == ".parquet":
-                rows = _export_parquet(connection, aside, chosen)
-            else:
-                with aside.open("w", encoding="utf-8") as f:
-                    rows = _export_lines(connection, f, chosen)
-            aside.replace(out)
-        finally:
-            aside.unlink(missing_ok=True)
-        return rows
-
-
-def prune(path: Path, chosen: Chosen, *, dry_run: bool = False) -> Pruned:
-    """Remove the rows that ``chosen`` means, and what is expected and was answered; then shrink the file,
-    which for a while takes up to twice the room of what is left. To be called under the warehouse's lock.
-
-    Raises:
-        ConfigError: ``chosen`` names no condition.
-        WarehouseError: there is no journal, another process writes to it, or there is no room.
-    """
-    where, values = chosen.where()
-    if where == "true":
-        raise ConfigError("prune: name what is to go: an age, a model, a purpose or duplicates")
-    with _existing(path) as connection:
-        before = _size(path)
-        _index(connection)  # duplicates are found by it
-        if dry_run:
-            (rows,) = connection.execute(f"SELECT count(*) FROM replies WHERE {where}", values).fetchone()
-            return Pruned(rows, before, before)
-        with _transaction(connection):
-            connection.execute(f"DELETE FROM expected WHERE {_ANSWERED}")
-            rows = connection.execute(f"DELETE FROM replies WHERE {where}", values).rowcount
-            if rows:
-                connection.execute("DELETE FROM keys WHERE id NOT IN (SELECT id FROM replies)")
-        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        if rows or free:
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return Pruned(rows, before, _size(path))
-
-
-_ANSWERED = (
-    "(EXISTS (SELECT 1 FROM keys JOIN replies USING (id) "
-    f"WHERE head = substr(expected.key, 1, {HEAD}) AND replies.key = expected.key))"
-)
-_FIELDS = ("key", *COLUMNS.split(", ")[1:])
-_PARQUET = pa.schema(
-    [
-        *((name, pa.string()) for name in _FIELDS[:3]),
-        *((name, pa.int64()) for name in _FIELDS[3:5]),
-        ("seconds", pa.float64()),
-        ("created", pa.timestamp("us", tz="UTC")),
-        ("reply", pa.string()),
-    ]
-)
-
-
-def _pages(connection: sqlite3.Connection, chosen: Chosen) -> Iterator[list[tuple[Any, ...]]]:
-    """The chosen rows in order, some at a time and each time by a query of its own: a reader that stays in
-    one transaction keeps the write-ahead log of a running process from being used again."""
-    where, values = chosen.where()
-    query = f"SELECT id, {COLUMNS} FROM replies WHERE id > :last AND {where} ORDER BY id LIMIT {SLICE}"
-    last = 0
-    while rows := connection.execute(query, {**values, "last": last}).fetchall():
-        last = rows[-1][0]
-        yield [
-            (key.hex(), *middle, datetime.fromtimestamp(created, UTC), reply)
-            for _, key, *middle, created, reply in rows
-        ]
-
-
-def _export_lines(connection: sqlite3.Connection, out: IO[str], chosen: Chosen) -> int:
-    count = 0
-    for rows in _pages(connection, chosen):
-        for *fields, created, reply in rows:
-            values = (*fields, created.isoformat(), json.loads(reply))
-            out.write(json.dumps(dict(zip(_FIELDS, values, strict=True)), ensure_ascii=False) + "\n")
-        count += len(rows)
-    return count
-
-
-def _export_parquet(connection: sqlite3.Connection, out: Path, chosen: Chosen) -> int:
-    count = 0
-    with pq.ParquetWriter(out, _PARQUET, compression="zstd") as writer:
-        for rows in _pages(connection, chosen):
-            columns = [
-                pa.array(c, field.type) for c, field in zip(zip(*rows, strict=True), _PARQUET, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=_PARQUET))
-            count += len(rows)
-    return count
+# --- SQLite ------------------------------------------------------------------------------------------
 
 
 def check_exists(path: Path) -> None:
@@ -575,29 +376,13 @@ def check_exists(path: Path) -> None:
         raise WarehouseError(f"{path}: no journal; `hydata run` writes one, --warehouse names another folder")
 
 
-@contextmanager
-def _existing(path: Path) -> Iterator[sqlite3.Connection]:
-    check_exists(path)
-    with closing(_connect(path)) as connection, _explained(path):
-        yield connection
-
-
-def _size(path: Path) -> int:
-    """Bytes of the file and of its write-ahead log."""
-    log = path.with_name(f"{path.name}-wal")
-    return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
-
-
-# --- SQLite ------------------------------------------------------------------------------------------
-
-
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """The journal at ``path`` in autocommit mode, made if missing, of this version.
 
     Raises:
         WarehouseError: no journal, damaged, of a later version, or not to be written.
     """
-    with _explained(path):
+    with explained(path):
         connection = _open(path)
         try:
             _make_current(path, connection)
@@ -626,7 +411,7 @@ def _make_current(path: Path, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
-    with _transaction(connection):
+    with transaction(connection):
         (version,) = connection.execute(
             "PRAGMA user_version"
         ).fetchone()  # another process may have been first
@@ -644,13 +429,13 @@ def _index_if_long(connection: sqlite3.Connection) -> int:
     """Bring ``keys`` up to date if many are missing. The last id it knows of."""
     query = "SELECT upto, (SELECT ifnull(max(id), 0) FROM replies) FROM indexed"
     upto, last = connection.execute(query).fetchone()
-    return _index(connection) if last - upto >= ROUND else int(upto)
+    return index_keys(connection) if last - upto >= ROUND else int(upto)
 
 
-def _index(connection: sqlite3.Connection) -> int:
+def index_keys(connection: sqlite3.Connection) -> int:
     """Bring ``keys`` up to date: the last id. One statement, so that the thread needs the interpreter's lock
     once."""
-    with _transaction(connection):
+    with transaction(connection):
         connection.execute(
             f"INSERT INTO keys SELECT substr(key, 1, {HEAD}), id FROM replies "
             "WHERE id > (SELECT upto FROM indexed) ORDER BY 1, 2"
@@ -661,7 +446,8 @@ def _index(connection: sqlite3.Connection) -> int:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is written inside, or nothing."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -712,7 +498,7 @@ def _row(entry: Entry) -> Row:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """SQLite's errors as ours."""
     try:
         yield

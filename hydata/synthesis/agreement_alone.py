@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hydata.curation.files import whole
 from hydata.errors import ConfigError
 from hydata.settings import explain
 from hydata.synthesis.answers import asks_percent, extract_answer, read_reference
@@ -69,8 +70,8 @@ def read_rows(path: Path) -> Iterator[Row]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     try:
-                        text = line.decode("utf-8", "replace").lstrip("\ufeff")
-                        yield Row.model_validate(_whole(json.loads(text)))
+                        text = whole(line).decode("utf-8", "replace").lstrip("\ufeff")
+                        yield Row.model_validate(json.loads(text))
                     except (ValueError, RecursionError) as error:
                         cause = explain(error) if isinstance(error, ValidationError) else error
                         raise ConfigError(
@@ -79,15 +80,6 @@ def read_rows(path: Path) -> Iterator[Row]:
                         ) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
-
-
-def _whole(value: object) -> object:
-    """The value with lone surrogates, which JSON can spell and UTF-8 cannot, replaced."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    if isinstance(value, list):
-        return [_whole(v) for v in value]
-    return {k: _whole(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def judge_row(row: Row) -> Judged:

@@ -4,9 +4,13 @@ Thompson sampling (Thompson 1933; Chapelle and Li 2011) in batches: what a promp
 an attempt comes to an accepted row, over the tokens of an attempt. The chance has a Beta posterior, whose
 prior is the rate of all its rivals with the weight of ``PRIOR`` attempts: under a flat one a new prompt would
 expect a rate of one half and take over a whole run. A prompt's weight is its probability to be worth most of
-all. Rivals are the prompts of one step, language and set of seed kinds; between such groups nothing is
-shifted, since a poor kind of seed is no fault of its prompts. No prompt falls below ``floor``, so that
-none is given up for good on the luck of one run.
+all its rivals. No prompt falls below ``floor``, so that none is given up for good on the luck of one run.
+
+Rivals are prompts that are drawn for the same things: of one step and language, the same seed kinds, families
+and domains and, among operators of evolution, the same style. Between such groups nothing is shifted: a poor
+kind of seed or a hard family is no fault of its prompts, and how much there is to be of each is for the
+taxonomy and the recipe to say. So a prompt is first drawn as without the bandit, and the bandit decides which
+of its rivals stands in its place.
 
 Nothing learns while a run goes on. The yields are read when it begins and kept in ``heads/<recipe>.bandit``
 until there are new final decisions: a run that was killed goes on with the weights it began with, and
@@ -17,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +34,7 @@ from hydata.errors import WarehouseError
 from hydata.prompts import Prompt, PromptLibrary
 from hydata.schema import canonical_json, hash128
 from hydata.stage import Context, Settings
+from hydata.synthesis.drafts import shuffled
 from hydata.warehouse import Head, NodeState, connect, write_atomic
 from hydata.yields import yields
 
@@ -63,31 +68,45 @@ class Arm:
     tokens: int = 0
 
 
-def weight(prompt: Prompt, settings: Chosen, context: Context) -> float:
-    """The prompt's weight among its rivals: 1 on average over a group, and 1 for all without a bandit."""
-    return context.weights.get(prompt.id, 1.0) if settings.bandit else 1.0
+def rivals(
+    drawn: Prompt, odds: Iterable[tuple[Prompt, float]], context: Context, *parts: str | int
+) -> list[Prompt]:
+    """Who may stand in the place of a prompt that was ``drawn`` by these ``odds``, itself among them, in an
+    order that ``parts`` decide: first the one that is chosen, then the others, in case it was used before."""
+    group = _group(drawn)
+    learnt = ((p, own * context.weights.get(p.id, 1.0)) for p, own in odds if _group(p) == group)
+    return shuffled(learnt, *parts)
 
 
 def uses(step: str, settings: Chosen, context: Context) -> Iterable[str]:
     """What a bandit adds to a stage's identity."""
     if settings.bandit:
-        yield canonical_json({p.id: weight(p, settings, context) for p in context.prompts.find(step)})
+        known = context.weights
+        yield canonical_json([[p.id, known[p.id]] for p in context.prompts.find(step) if p.id in known])
 
 
 def weights(prompts: PromptLibrary, arms: Mapping[str, Arm], floor: float) -> dict[str, float]:
-    """The weight of every prompt by its id; empty as long as nothing is known."""
+    """The weight of every prompt by its id, 1 on average over its rivals; empty while nothing is known."""
     if not arms:
         return {}
-    groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    groups: dict[Hashable, list[str]] = defaultdict(list)
     for prompt in prompts.prompts:
-        groups[prompt.step, prompt.language, prompt.header.kinds].append(prompt.id)
+        groups[_group(prompt)].append(prompt.id)
     found: dict[str, float] = {}
     for ids in groups.values():
         shares = best([arms.get(id, Arm()) for id in ids])
         least = min(floor, 1 / len(ids))
         for id, share in zip(ids, shares, strict=True):
-            found[id] = round(len(ids) * (least + (1 - len(ids) * least) * share), 4)
+            found[id] = max(0.0001, round(len(ids) * (least + (1 - len(ids) * least) * share), 4))
     return found
+
+
+def _group(prompt: Prompt) -> Hashable:
+    """What rivals have in common. The style of a generator is how it asks, that of an operator what it is
+    for."""
+    head = prompt.header
+    alike = tuple(tuple(sorted(labels)) for labels in (head.kinds, head.families, head.domains))
+    return prompt.step, prompt.language, alike, head.style if prompt.step == "evolve" else None
 
 
 def best(arms: list[Arm]) -> list[float]:

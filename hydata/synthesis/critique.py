@@ -33,11 +33,11 @@ from hydata.prompts import Prompt, PromptLibrary
 from hydata.schema import JUDGEMENT_KEY, Message, Output, Reject, rejects_frame
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.critic.calibration import GENERAL, Calibration, load_calibration
-from hydata.synthesis.drafts import gather, labels_of, language_of, pick, read_messages, sampling
+from hydata.synthesis.drafts import failed, gather, labels_of, language_of, pick, read_messages, sampling
 
 NAME = "critique"
 ROLE: Final = "critic"
-VERSION = 2
+VERSION = 3
 VARIABLES = ("conversation", "response", "reference", "tools")
 ASPECTS = ("accuracy", "relevance", "completeness", "usefulness", "clarity")
 TIERS = "ABCD"
@@ -214,7 +214,7 @@ async def _judge(
     try:
         critique, reply = await context.models.structured(model, call, Critique)
     except TerminalModelError as error:
-        return Reject(NAME, error.reason, f"{prompt.id}: {error.detail}", row["record_id"])
+        return failed(NAME, prompt, model, error, row["record_id"])
     scores = {aspect: int(getattr(critique, aspect)) for aspect in ASPECTS}
     raw = TIERS.index(critique.tier) + 1
     critic = calibration.critic(model.identity)

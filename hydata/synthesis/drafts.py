@@ -21,7 +21,7 @@ from hydata.errors import (
     TransientModelError,
     WarehouseError,
 )
-from hydata.models import Call, Reply, Sampling
+from hydata.models import Call, Model, Reply, Sampling
 from hydata.prompts import Prompt, Value
 from hydata.schema import (
     DEFAULT_SYSTEM_PROMPT,
@@ -87,6 +87,12 @@ def weighted_place(weight: float, *parts: str | int) -> float:
     """A key to sort options by, each with ``parts`` of its own, so that they come in a random order in which
     each is first with a chance in proportion to its weight (Efraimidis and Spirakis 2006)."""
     return -math.log1p(-fraction(*parts)) / weight
+
+
+def shuffled(odds: Iterable[tuple[Prompt, float]], *parts: str | int) -> list[Prompt]:
+    """The prompts in a random order that ``parts`` alone decide, each next one drawn by the odds of those
+    that are left: sorted by exponential waiting times (Efraimidis and Spirakis 2006, algorithm A)."""
+    return [p for p, _ in sorted(odds, key=lambda o: (weighted_place(o[1], *parts, o[0].id), o[0].id))]
 
 
 def sample(ids: Iterable[str], share: float, maximum: int | None, *parts: str | int) -> set[str]:
@@ -251,12 +257,13 @@ async def draft(
 
 
 def rejected(stage: str, role: str, wish: Wish, defect: Defect, record_id: str, context: Context) -> Reject:
-    """A wish that came to nothing, with the prompt and the model that are to blame."""
-    return Reject(
-        stage,
-        defect.reason,
-        f"{wish.prompt.id}: {defect.detail}",
-        record_id,
-        prompt_id=wish.prompt.id,
-        model=context.models.route(role, wish.key, wish.labels).identity,
-    )
+    """A wish that came to nothing."""
+    return failed(stage, wish.prompt, context.models.route(role, wish.key, wish.labels), defect, record_id)
+
+
+def failed(
+    stage: str, prompt: Prompt, model: Model, why: Defect | TerminalModelError, record_id: str
+) -> Reject:
+    """What was asked for a record in vain, with the prompt and the model that are to blame."""
+    detail = f"{prompt.id}: {why.detail}"
+    return Reject(stage, why.reason, detail, record_id, prompt_id=prompt.id, model=model.identity)

@@ -52,7 +52,8 @@ VARIABLES = ("instruction",)
 class EvolveSettings(Settings):
     """``share`` of the instructions, at most ``max_per_shard``, are evolved, each in up to ``rounds`` rounds;
     ``operators`` are names of prompts (none named: all of the folder), ``weights`` how often each is drawn
-    (1 where nothing is said); ``bandit``: operators that came to more in earlier runs get more."""
+    (1 where nothing is said); ``bandit``: of the operators of a style, those that came to more in earlier
+    runs get more."""
 
     operators: tuple[str, ...] = ()
     weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
@@ -104,10 +105,10 @@ async def _line(
     id, text, last = row["record_id"], instruction, ""
     for _ in range(settings.rounds):
         others = [p for p in prompts if p.name != last] or prompts
-        weights = {
-            p.name: settings.weights.get(p.name, 1.0) * bandit.weight(p, settings, context) for p in others
-        }
-        prompt = draw(others, weights, "operator", context.seed, id)
+        prompt = draw(others, settings.weights, "operator", context.seed, id)
+        if settings.bandit and context.weights:
+            odds = ((p, settings.weights.get(p.name, 1.0)) for p in others)
+            prompt = bandit.rivals(prompt, odds, context, "rival", context.seed, id)[0]
         wish = Wish(prompt, {"instruction": text}, id, labels=labels)
         found = await draft(wish, ROLE, sampling(settings, context), context)
         if not isinstance(found, Defect):

@@ -31,6 +31,7 @@ from hydata.prompts import Prompt
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reference, Reject, Span
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import (
+    failed,
     fraction,
     gather,
     labels_of,
@@ -202,8 +203,7 @@ async def _extract(
     except TerminalModelError as error:
         found = error
     if isinstance(found, Defect | TerminalModelError):
-        detail = f"{prompt.id}: {found.detail}"
-        return Reject(NAME, found.reason, detail, id, prompt_id=prompt.id, model=model.identity)
+        return failed(NAME, prompt, model, found, id)
     spans = (Span(id, reading.start + place.start, reading.start + place.end) for place in found)
     return Conversation(
         step=NAME,

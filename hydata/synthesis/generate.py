@@ -38,7 +38,7 @@ from hydata.synthesis.drafts import (
     rejected,
     sample,
     sampling,
-    weighted_place,
+    shuffled,
 )
 from hydata.synthesis.text import Defect, answers, tokens
 
@@ -73,8 +73,8 @@ class Weights(Settings):
 class GenerateSettings(Settings):
     """``share`` of the documents, at most ``max_documents`` a shard, get ``per_document`` instructions
     each; ``characters`` is the longest stretch of a document that a prompt shows; ``personas``: whether
-    prompts that are told who is asking are drawn; ``bandit``: prompts that
-    came to more in earlier runs get more of the documents."""
+    prompts that are told who is asking are drawn; ``bandit``: of the prompts
+    for the same families, those that came to more in earlier runs get more of the documents."""
 
     per_document: int = Field(default=1, ge=1)
     share: float = Field(default=1.0, gt=0, le=1)
@@ -146,9 +146,7 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
         "title": row["title"] or "",
         "programming_language": row["programming_language"] or "",
     }
-    # A shuffle of the prompts for each document: different ones first, repeated only when they run out.
-    learnt = [(p, own * bandit.weight(p, settings, context)) for p, own in odds]
-    order = shuffled(learnt, "prompt", context.seed, id)
+    order = _order(odds, settings, context, id)
     labels = labels_of(row, context)
     wishes = []
     for i in range(settings.per_document):
@@ -158,6 +156,21 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
             who["persona"] = pick(context.prompts.personas[language], "persona", context.seed, id, i)
         wishes.append(Wish(prompt, values | who, id, i, labels))
     return wishes
+
+
+def _order(
+    odds: Sequence[tuple[Prompt, float]], settings: GenerateSettings, context: Context, id: str
+) -> list[Prompt]:
+    """A shuffle of the prompts for each document: different ones first, repeated only when they run out. With
+    a bandit it says what kind of prompt comes when, and the bandit which one."""
+    order = shuffled(odds, "prompt", context.seed, id)
+    if not settings.bandit or not context.weights:
+        return order
+    chosen: list[Prompt] = []
+    for drawn in order[: settings.per_document]:
+        line = bandit.rivals(drawn, odds, context, "rival", context.seed, id)
+        chosen.append(next(p for p in line if p not in chosen))  # as many rivals as places: one is left
+    return chosen
 
 
 def weigh(
@@ -183,13 +196,6 @@ def weigh(
         if own > 0:
             odds.append((p, own))
     return odds
-
-
-def shuffled(odds: Iterable[tuple[Prompt, float]], *parts: str | int) -> list[Prompt]:
-    """The prompts in a random order that ``parts`` alone decide, each next one drawn by the odds of those
-    that are left: sorted by exponential waiting times (Efraimidis and Spirakis 2006, algorithm A)."""
-
-    return [p for p, _ in sorted(odds, key=lambda o: (weighted_place(o[1], *parts, o[0].id), o[0].id))]
 
 
 async def _instruction(

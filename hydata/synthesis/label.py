@@ -19,12 +19,12 @@ from hydata.errors import TerminalModelError
 from hydata.models import Call
 from hydata.schema import JUDGEMENT_KEY, Output, Reject, instruction_text, rejects_frame
 from hydata.stage import Context, MapStage, Settings
-from hydata.synthesis.drafts import gather, language_of, pick, sample, sampling
+from hydata.synthesis.drafts import failed, gather, language_of, pick, sample, sampling
 from hydata.taxonomy import Taxonomy
 
 NAME = "label"
 ROLE = "labeller"
-VERSION = 1
+VERSION = 2
 VARIABLES = ("labels", "instruction")
 
 LABELS = pl.Schema(
@@ -85,7 +85,7 @@ async def _labels(
             for i in range(settings.votes)
         ]
     except TerminalModelError as error:
-        return Reject(NAME, error.reason, f"{prompt.id}: {error.detail}", id)
+        return failed(NAME, prompt, model, error, id)
     rows: list[dict[str, object]] = []
     for dimension in context.taxonomy.dimensions:
         counts = Counter(getattr(vote, dimension.id) for vote in votes)

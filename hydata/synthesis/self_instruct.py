@@ -33,7 +33,7 @@ from hydata.synthesis.drafts import (
     rejected,
     sampling,
 )
-from hydata.synthesis.novelty import ARTEFACT, nearest, pool
+from hydata.synthesis.novelty import ARTEFACT, index, nearest, opened, pool
 from hydata.synthesis.text import Defect, answers
 
 NAME: Final = "self_instruct"
@@ -173,7 +173,7 @@ def _only_new(
     Known are those admitted when the stage began; where no such pool was collected, those of the shard.
     """
     collected = context.artefacts.get(ARTEFACT)
-    known = pl.scan_parquet(collected) if collected else pool(conversations.lazy()).lazy()
+    known = opened(collected) if collected else index([pool(conversations.lazy())])
     texts = [m.messages[-1].content if isinstance(m, Conversation) else "" for m in made]
     results = []
     for result, text, near in zip(made, texts, nearest(texts, known, settings.max_overlap), strict=True):

@@ -47,6 +47,29 @@ def test_one_row_a_row_in_order(tmp_path: Path) -> None:
     assert found["similarity"].to_list() == pytest.approx([1.0, 16 / 17, 16 / 17, None, None, None])
 
 
+def test_half_a_surrogate_pair_is_read_as_a_replacement_character(tmp_path: Path) -> None:
+    """In the text, in a column beside it, in a name, in messages; the other rows are judged as ever."""
+    texts = ["half \ud800 a pair", "half \udfff a pair", "half \ufffd a pair", "a pair \U0001f600"]
+    rows = [{"text": text, "other": "\udc00", "\ud800": 1} for text in texts]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "in.jsonl").write_text(lines.replace("\\ud", "\\uD"))
+    assert judge(tmp_path, tmp_path / "in.jsonl")["cluster_id"].to_list() == [0, 0, 0, 3]
+    chats = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    assert judge(tmp_path, tmp_path / "chats.jsonl")["cluster_id"].to_list() == [0, 0, 0, 3]
+    read = [text.as_py() for piece in files.pieces([tmp_path / "in.jsonl"], None) for text in piece.texts()]
+    assert read == ["half \ufffd a pair"] * 3 + ["a pair \U0001f600"]
+
+
+def test_whole_json_says_the_same_but_for_halves_of_pairs() -> None:
+    draw = random.Random(1)
+    bits = ["\ud800", "\udbff", "\udc00", "\udfff", "\\", "\\u", '"', "ud800", "\n", "a", "灯", "\U0001f600"]
+    for _ in range(5000):
+        text = json.dumps("".join(draw.choices(bits, k=draw.randint(0, 8))))
+        wanted = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in json.loads(text))
+        assert json.loads(files.whole(text.encode())) == wanted
+
+
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl", "in.jsonl.gz", "in.json"])
 def test_every_form_of_input_is_judged_alike(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

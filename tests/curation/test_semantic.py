@@ -304,6 +304,8 @@ def test_a_text_that_the_endpoint_refuses_is_rejected_alone(
 
     output = asyncio.run(embed())
     assert output.rejects.select("record_id", "reason").rows() == [(rows["record_id"][70], "refused")]
+    assert output.rejects["prompt_id"].to_list() == ["embeddings"]
+    assert output.rejects["model"].str.starts_with("m").all()
     assert output.rows.height == 71
     assert output.rows.filter(pl.col("vector").is_null())["record_id"].to_list() == [rows["record_id"][71]]
 
@@ -480,6 +482,14 @@ def test_text_without_content_is_not_compared(tmp_path: Path) -> None:
     texts = ["", " ", "\u200b", "\x00", "\u3000\n"]
     for encoder in ("static", "bundled"):
         assert judge(tmp_path, texts, "--encoder", encoder)["keep"].all()
+
+
+def test_half_a_surrogate_pair_stops_no_other_row(tmp_path: Path) -> None:
+    """``judge`` writes and counts the rows: one comes out for each."""
+    found = judge(
+        tmp_path, ["How does a lighthouse work?", "half \ud800 a pair", "How does a lighthouse work?"]
+    )
+    assert found["cluster_id"].to_list() == [0, 1, 0]
 
 
 def test_a_judge_in_this_process_leaves_what_is_paid_for_alone(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from hydata.errors import ConfigError, TerminalModelError, TransientModelError, 
 from hydata.models import OpenAIEndpoint, Outbox, Sampling, one_model, open_models
 from hydata.models import batch as batches
 from hydata.models.batch import read_results
-from hydata.models.journal import Journal, stats
+from hydata.models.journal import Journal
 from hydata.models.standin import replies
+from hydata.models.upkeep import stats
 from hydata.recipe import load_recipe, table_schemas
 from hydata.run import run_recipe
 from hydata.warehouse import JOURNAL, connect, latest_head

@@ -24,8 +24,9 @@ from servers import ask, completion, pointing, request_hash, serving
 from hydata import cli
 from hydata.errors import ConfigError, TerminalModelError, WarehouseError
 from hydata.models import Sampling, Standin, StandinEndpoint, one_model, open_models
-from hydata.models.journal import Chosen, Journal, export, prune, stats
+from hydata.models.journal import Journal
 from hydata.models.router import build_model
+from hydata.models.upkeep import Chosen, export, prune, stats
 from hydata.schema import Message
 from hydata.warehouse import JOURNAL, locked
 
@@ -613,7 +614,7 @@ def test_stats_by_purpose_and_model(varied):
 
 
 def test_export_as_lines_and_as_parquet(varied, tmp_path, monkeypatch):
-    monkeypatch.setattr("hydata.models.journal.SLICE", 7)  # several pages
+    monkeypatch.setattr("hydata.models.upkeep.PAGE", 7)  # several pages
     assert export(varied, tmp_path / "out.jsonl") == 31
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").split("\n")
     assert lines.pop() == ""

@@ -426,6 +426,8 @@ def test_labelled_rows_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
     rows = read_labelled([file])
     assert [type(r) for r in rows] == [Pair, Graded]
     assert [r.verdict for r in rows] == [0, 2]
+    file.write_text(json.dumps({**graded, "response": "half \ud800 a pair"}))
+    assert read_labelled([file])[0].answers == ("half \ufffd a pair",)
     for wrong, said in (
         ({**row, "preferred": "A"}, "line 1: preferred = 'A'"),
         ({**graded, "score": 5}, "line 1: score = 5"),
@@ -496,7 +498,7 @@ FILE_ROWS = [
     {"messages": "no"},
     {"something": 1},
     {"instruction": "Why?", "output": " "},
-    {"instruction": "Why?", "output": "good"},
+    {"instruction": "Why \ud800?", "output": "good"},
     {
         "messages": [
             {"role": "user", "content": "Why?"},

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from hydata.cli import app
 from hydata.errors import ConfigError
-from hydata.synthesis.agreement_alone import JUDGED, judge_rows
+from hydata.synthesis.agreement_alone import JUDGED, judge_rows, read_rows
 
 
 def write(path: Path, rows: list[object]) -> Path:
@@ -95,6 +95,8 @@ def test_bytes_that_are_no_text_harm_nobody(tmp_path: Path) -> None:
     )
     line += b'{"text": null}, {"text": "7 \xe4\xbd"}, {"text": "\\u0000 7"}]}\n'
     (tmp_path / "in.jsonl").write_bytes(line)
+    (row,) = read_rows(tmp_path / "in.jsonl")
+    assert row.samples[0].text == "\ufffd\ufffd \ufffd the answer is \ufffd"
     assert judge_rows(tmp_path / "in.jsonl")["answers"].to_list() == [[None, None, "7", "7"]]
 
 

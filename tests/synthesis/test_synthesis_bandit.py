@@ -20,14 +20,17 @@ from hydata.run import run_recipe
 from hydata.schema import conversations_frame
 from hydata.session import Session, open_session
 from hydata.stage import Context, fingerprint
-from hydata.synthesis import evolve
+from hydata.synthesis import evolve, generate
 from hydata.synthesis.bandit import Arm, best, freeze, hand_on, weights
 from hydata.synthesis.drafts import fraction, pick, pick_weighted, weighted_place
+from hydata.synthesis.generate import GenerateSettings
 from hydata.taxonomy import load_taxonomy
 from hydata.warehouse import Head, NodeState
 
 PROMPTS = load_prompts(ROOT / "prompts")
-CLARITY, DIFFICULTY = (PROMPTS.find("evolve", "en", name=name)[0].id for name in ("clarity", "deepening"))
+CLARITY, FORMAT, DEEPENING = (
+    PROMPTS.find("evolve", "en", name=name)[0].id for name in ("clarity", "format", "deepening")
+)
 
 
 def test_a_weighted_choice_keeps_its_shares_and_is_pick_when_all_weigh_the_same() -> None:
@@ -58,18 +61,57 @@ def test_the_better_and_the_cheaper_arm_wins_by_as_much_as_is_known() -> None:
 
 
 def test_the_floor_holds_and_groups_do_not_compete() -> None:
-    arms = {CLARITY: Arm(1000, 900, 1000), DIFFICULTY: Arm(1000, 1, 100_000)}
+    arms = {CLARITY: Arm(1000, 900, 1000), FORMAT: Arm(1000, 1, 100_000), DEEPENING: Arm(1000, 1, 10**6)}
     found = weights(PROMPTS, arms, floor=0.1)
-    rivals = len(PROMPTS.find("evolve", "en"))
-    assert found[DIFFICULTY] / rivals == pytest.approx(0.1, abs=1e-3)
-    assert sum(found[p.id] for p in PROMPTS.find("evolve", "en")) == pytest.approx(rivals, abs=1e-2)
+    rivals = [p.id for p in PROMPTS.find("evolve", "en") if p.header.style == "clarity"]
+    assert found[FORMAT] / len(rivals) == pytest.approx(0.1, abs=1e-3)
+    assert sum(found[id] for id in rivals) == pytest.approx(len(rivals), abs=1e-2)
+    harder = [p for p in PROMPTS.find("evolve", "en") if p.header.style == "difficulty"]
+    for_all = [p.id for p in harder if not p.header.families]
+    assert found[DEEPENING] != 1
+    assert sum(found[id] for id in for_all) == pytest.approx(len(for_all), abs=1e-2)
+    # who has no rival, as breadth and what is for code alone, keeps what it has
+    assert {found[p.id] for p in harder if p.header.families} == {1.0}
+    assert {found[p.id] for p in PROMPTS.find("evolve", "en", name="breadth")} == {1.0}
     assert {found[p.id] for p in PROMPTS.find("evolve", "zh")} == {1.0}
     assert weights(PROMPTS, {}, floor=0.1) == {}
     assert set(weights(PROMPTS, arms, floor=1.0).values()) == {1.0}
+    assert min(weights(PROMPTS, arms, floor=1e-9).values()) > 0
+
+
+@pytest.mark.parametrize("per_document", [1, 3])
+def test_the_families_of_every_document_stay_while_the_better_prompt_of_a_family_gains(
+    per_document: int,
+) -> None:
+    """All prompts for safety fail, one of the three for coding alone is better than its rivals."""
+    prompts = PROMPTS.find("generate", "en", "code")
+    coding = [p for p in prompts if p.header.families == ("coding",)]
+    arms = {
+        p.id: Arm(200, 0 if "safety" in p.header.families else 150 if p is coding[1] else 20, 20_000)
+        for p in prompts
+    }
+    settings = GenerateSettings(bandit=True, per_document=per_document)
+    unlearnt = context(None)
+    learnt = replace(unlearnt, weights=weights(PROMPTS, arms, 0.05))
+    before, after = Counter(), Counter()
+    for i in range(800):
+        row = {"document_id": str(i), "language": "en", "kind": "code", "text": "x = 1"}
+        row |= {"title": None, "programming_language": None}
+        first, then = (
+            [wish.prompt for wish in generate._wishes(row, settings, c)] for c in (unlearnt, learnt)
+        )
+        assert [p.header.families for p in first] == [p.header.families for p in then]
+        assert len({p.id for p in then}) == per_document
+        before.update(p.id for p in first)
+        after.update(p.id for p in then)
+    assert after[coding[1].id] > 1.5 * before[coding[1].id]
+    assert 0 < after[coding[0].id] < before[coding[0].id]
+    alone = [p.id for p in prompts if p not in coding]
+    assert [after[id] for id in alone] == [before[id] for id in alone]
 
 
 def context(models: object, **arms: Arm) -> Context:
-    given = {CLARITY: arms.get("clarity", Arm()), DIFFICULTY: arms.get("difficulty", Arm())} if arms else {}
+    given = {CLARITY: arms.get("clarity", Arm()), FORMAT: arms.get("format", Arm())} if arms else {}
     return Context(
         1,
         PROMPTS,
@@ -93,8 +135,8 @@ def test_another_yield_is_another_identity_and_other_choices(tmp_path: Path) -> 
         ) as models:
             plain, same, other = (
                 context(models),
-                context(models, clarity=Arm(9, 9, 9), difficulty=Arm(9, 0, 9)),
-                context(models, clarity=Arm(9, 0, 9), difficulty=Arm(9, 9, 9)),
+                context(models, clarity=Arm(9, 9, 9), format=Arm(9, 0, 9)),
+                context(models, clarity=Arm(9, 0, 9), format=Arm(9, 9, 9)),
             )
             prints = {fingerprint(evolve.STAGE, on, c) for c in (plain, same, other)}
             assert len(prints) == 3
@@ -110,9 +152,19 @@ def test_another_yield_is_another_identity_and_other_choices(tmp_path: Path) -> 
             assert await operators(plain, on) == await operators(plain, off) == await operators(same, off)
             favoured = await operators(same, on)
             assert favoured == await operators(same, on)
-            assert favoured["clarity"] > 3 * favoured["deepening"]
+            assert favoured["clarity"] > 3 * favoured["format"]
             turned = await operators(other, on)
-            assert turned["deepening"] > 3 * turned["clarity"]
+            assert turned["format"] > 3 * turned["clarity"]
+            # each style has as much to do as before
+            styles = {p.name: p.header.style for p in PROMPTS.find("evolve")}
+
+            def by_style(counts: Counter) -> Counter:
+                return Counter(
+                    {s: sum(n for o, n in counts.items() if styles[o] == s) for s in styles.values()}
+                )
+
+            plainly = by_style(await operators(plain, on))
+            assert plainly == by_style(favoured) == by_style(turned)
 
     asyncio.run(main())
 

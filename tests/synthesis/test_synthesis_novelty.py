@@ -3,12 +3,12 @@
 import random
 from pathlib import Path
 
-import polars as pl
+import pytest
 from seedlings import QUESTIONS, instruction
 
 from hydata.schema import conversations_frame
 from hydata.synthesis import novelty, self_instruct
-from hydata.synthesis.novelty import nearest, pool, rouge_l
+from hydata.synthesis.novelty import index, nearest, opened, pool, rouge_l
 
 
 def plain(a: list[str], b: list[str]) -> float:
@@ -28,18 +28,19 @@ def test_rouge_l_is_the_f1_of_the_longest_common_subsequence() -> None:
     assert rouge_l(["name", "two", "birds", "of", "prey"], ["name", "three", "birds", "of", "prey"]) == 0.8
 
 
-def test_the_nearest_is_that_of_comparing_with_all() -> None:
+@pytest.mark.parametrize("bound", [0.05, 0.4, 0.7, 0.95])
+def test_the_nearest_is_that_of_comparing_with_all(bound: float) -> None:
     draw = random.Random(7)
     words = ["how", "do", "ships", "find", "the", "the", "harbour", "at", "night", "灯", "塔", "海"]
     known = [" ".join(draw.choices(words, k=draw.randint(3, 9))) for _ in range(300)]
     frame = pool(conversations_frame(instruction(text) for text in known).lazy())
     said = dict(frame.rows())
     new = [" ".join(draw.choices(words, k=draw.randint(3, 9))) for _ in range(60)] + ["", "something else"]
-    found = nearest(new, frame.lazy(), 0.7)
+    found = nearest(new, index([frame[:100], frame[100:]]), bound)
     for text, near in zip(new, found, strict=True):
         own = text.split()
         likeness = max((plain(own, other), other_id) for other_id, other in said.items())[0] if own else 0
-        assert (near.likeness if near else None) == (likeness if likeness > 0.7 else None)
+        assert (near.likeness if near else None) == (likeness if likeness > bound else None)
         if near:
             assert near.record_id == min(i for i, other in said.items() if plain(own, other) == likeness)
 
@@ -55,13 +56,14 @@ def test_what_is_near_to_any_admitted_instruction_is_named(tmp_path: Path) -> No
         {"admitted": [tmp_path / "admitted.parquet"]}, novelty.NoveltySettings(), None, tmp_path
     )
     assert path == again
+    assert opened(path) is opened(path)
     (english, chinese, other) = nearest(
         [
             "How does a lighthouse warn ships of reefs at night?",
             "请说明灯塔在现代航海中的作用。",
             "Name two birds.",
         ],
-        pl.scan_parquet(path),
+        opened(path),
         0.7,
     )
     ids = dict(zip(QUESTIONS, admitted["record_id"], strict=True))

@@ -12,8 +12,8 @@ from hydata.errors import ConfigError
 from hydata.prompts import Complexity, Style, load_prompts
 from hydata.schema import documents_frame
 from hydata.synthesis import generate
-from hydata.synthesis.drafts import fraction
-from hydata.synthesis.generate import GenerateSettings, Weights, shuffled, weigh
+from hydata.synthesis.drafts import fraction, shuffled
+from hydata.synthesis.generate import GenerateSettings, Weights, weigh
 from hydata.synthesis.text import answers, clean_instruction, refers_to_source
 from hydata.taxonomy import load_taxonomy
 

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from seedlings import document, instruction
 
+from hydata.models import standin, transport
 from hydata.schema import REJECTS, Conversation, Message, conversations_frame, documents_frame
 from hydata.synthesis import (
     agreement,
@@ -64,6 +65,25 @@ def test_two_runs_are_equal_and_the_order_of_rows_does_not_matter(case, run) -> 
     assert first.rejects.equals(again.rejects)
     turned = run(stage, frame.reverse(), settings)
     assert set(first.rows["record_id"]) == set(turned.rows["record_id"])
+
+
+def test_what_was_asked_in_vain_names_its_prompt_and_model(case, run, monkeypatch) -> None:
+    """In every stage that asks a model: else nobody could count what a prompt fails on."""
+    stage, settings, frame = case
+
+    def refuse(body: dict) -> dict:
+        raise ValueError("no")
+
+    monkeypatch.setattr(standin, "replies", refuse)
+    monkeypatch.setattr(transport, "HOPELESS", 1000)
+    out = run(stage, frame, settings)
+    asked = out.rejects.filter(reason="bad_request")
+    assert asked.height > 0 or stage is agreement.STAGE
+    assert asked["prompt_id"].str.starts_with(stage.name).all()
+    assert asked["model"].str.starts_with("m").all()
+    assert out.rejects.filter(pl.col("reason") != "bad_request")["prompt_id"].is_null().all()
+    without_a_model = stage in (agreement.STAGE, extract.STAGE)
+    assert out.rows.height == 0 or without_a_model
 
 
 def test_label_columns_of_a_gate_are_accepted(run, instructions) -> None:

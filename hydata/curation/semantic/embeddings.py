@@ -155,7 +155,7 @@ async def run_remote(conversations: pl.DataFrame, settings: EmbeddingsSettings, 
     found, refused = await embed_remote(texts, context.models, model, settings.characters)
     rows = embedded(conversations["record_id"], texts, model.identity, found)
     rejects = [
-        Reject("embeddings", error.reason, error.detail, id)
+        Reject("embeddings", error.reason, error.detail, id, prompt_id="embeddings", model=model.identity)
         for id, text in zip(conversations["record_id"], texts, strict=True)
         if (error := refused.get(text)) is not None
     ]

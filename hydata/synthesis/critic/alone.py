@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydata.curation.files import whole
 from hydata.errors import ConfigError
 from hydata.schema import Conversation, Message, Reference, ToolCall, canonical_json, conversations_frame
 from hydata.stage import Context
@@ -194,7 +195,7 @@ def _jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
             if not text.strip():
                 continue
             try:
-                row = orjson.loads(text)
+                row = orjson.loads(whole(text))
             except orjson.JSONDecodeError as error:
                 raise ConfigError(
                     f"{path}, line {number}: not JSON ({error}); mend it or leave it out"

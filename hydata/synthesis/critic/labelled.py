@@ -17,6 +17,7 @@ from typing import Literal
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
+from hydata.curation.files import whole
 from hydata.errors import ConfigError
 from hydata.schema import hash128
 from hydata.settings import explain
@@ -97,7 +98,7 @@ def _read(path: Path) -> Iterator[Labelled]:
         if not line.strip():
             continue
         try:
-            row = orjson.loads(line)
+            row = orjson.loads(whole(line))
             kind = Pair if isinstance(row, dict) and "preferred" in row else Graded
             yield kind.model_validate(row)
         except ValidationError as error:
