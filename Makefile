@@ -30,7 +30,7 @@ demo: $(READY)
 	@echo "  $(BIN)/hydata init mine                                    a recipe of your own"
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-vllm: $(READY) vllm
 	HYDATA_VLLM=$(abspath $(VLLM_VENV)) $(BIN)/pytest -m vllm tests/vllm
