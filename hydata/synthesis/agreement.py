@@ -29,7 +29,7 @@ from hydata.synthesis.answers import Answer, asks_percent, extract_answer, read_
 from hydata.synthesis.votes import form_of, tally
 
 NAME = "agreement"
-VERSION = 2
+VERSION = 3
 
 AGREEMENT = pl.Schema(
     {

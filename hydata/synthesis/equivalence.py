@@ -5,14 +5,14 @@ sorted order, and what is connected by comparisons is one class. So equivalence 
 even where the comparison of formulas is neither.
 
 Formulas are compared in a process of its own with limits (``math_worker``). What that cannot read or finish
-is equal to its own text alone, and so is what is too long or too deep to try.
+is equal to its own text alone, and so is what is too long, too deep or too large (``magnitude``) to try. The
+formulas of one question have ``GROUP_SECONDS`` together, so that no row can hold up a run.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -24,17 +24,23 @@ from itertools import combinations
 from pathlib import Path
 
 from hydata.synthesis.answers import Answer
-from hydata.synthesis.notation import UNITS
+from hydata.synthesis.magnitude import too_large
+from hydata.synthesis.notation import SCALE, UNITS
 
-SECONDS = 3.0
-"""Of processor time, for one comparison."""
+SECONDS = 1.0
+"""Of processor time, for one comparison; those of MATH's answers take 0.08 at most."""
+GROUP_SECONDS = 3.0
+"""Of processor time, for all comparisons of one question; what is left then stays apart."""
+PATIENCE = 120.0
+"""Of the clock, for a worker that neither answers nor computes."""
 LENGTH = 400
 DEPTH = 16
 FORMULAS = 24
 """So many different formulas of one question are compared with each other: 276 pairs."""
+DISTINCT = 300
+"""So many different answers are compared with each other; further ones, of a sorted list, by text."""
 PLACES = 6
 """A decimal with at least so many places stands for what rounds to it: 0.333333 for 1/3."""
-_HUGE = re.compile(r"\^\s*\{?\s*-?\d{5}|\d{400}|!\s*!\s*!")
 
 
 def classes(answers: Sequence[Answer | None]) -> list[int | None]:
@@ -53,19 +59,26 @@ def classes(answers: Sequence[Answer | None]) -> list[int | None]:
 
     tried = [i for i, answer in enumerate(distinct) if answer.kind == "math"][:FORMULAS]
     opaque = {i for i, answer in enumerate(distinct) if answer.kind == "math"} - set(tried)
-    stopped = 0
+    spent = 0.0
     for i in tried:
-        # A group whose formulas end the worker again and again is hostile: the rest stays apart.
-        readable = stopped < 3 and _math((distinct[i].text,))
-        stopped += readable is None
+        # A group that has used up its time is hostile: its other formulas stay apart.
+        readable, seconds = _math((distinct[i].text,)) if spent < GROUP_SECONDS else (False, 0.0)
+        spent += seconds
         if not readable:
             opaque.add(i)
-    for i, j in combinations(range(len(distinct)), 2):
-        if find(i) != find(j) and not {i, j} & opaque and stopped < 3:
-            same = _same(distinct[i], distinct[j], unit)
-            stopped += same is None
-            if same:
-                root[max(find(i), find(j))] = min(find(i), find(j))
+    for i, j in combinations(range(min(len(distinct), DISTINCT)), 2):
+        if find(i) == find(j) or {i, j} & opaque:
+            continue
+        a, b = distinct[i], distinct[j]
+        if not _are_formulas(a, b):
+            same = _same(a, b, unit)
+        elif spent < GROUP_SECONDS:
+            same, seconds = _math((a.text, b.text))
+            spent += seconds
+        else:
+            same = False
+        if same:
+            root[max(find(i), find(j))] = min(find(i), find(j))
     members = {answer: find(i) for i, answer in enumerate(distinct)}
     sizes = Counter(dict.fromkeys(members.values(), 0))
     for answer, count in votes.items():
@@ -89,26 +102,27 @@ def _common_unit(votes: Counter[Answer]) -> str | None:
     """The unit that most answers have; one without a unit is taken to mean it."""
     units: Counter[str] = Counter()
     for answer, count in votes.items():
-        if answer.unit is not None:
+        if answer.unit is not None and UNITS[answer.unit][0] != SCALE:
             units[answer.unit] += count
     return min(units, key=lambda unit: (-units[unit], unit)) if units else None
 
 
-def _same(a: Answer, b: Answer, unit: str | None) -> bool | None:
-    """Whether they are; None if that could not be found out within the limits."""
-    if a == b:
-        return True
-    if a.kind == b.kind == "number":
-        return _same_number(a, b, unit)
-    kinds = {a.kind, b.kind}
-    if "math" in kinds and kinds <= {"math", "number", "text"}:
-        return _math((a.text, b.text))
-    return False
+def _are_formulas(a: Answer, b: Answer) -> bool:
+    """Whether it takes math-verify to compare them."""
+    return "math" in {a.kind, b.kind} <= {"math", "number", "text"}
+
+
+def _same(a: Answer, b: Answer, unit: str | None) -> bool:
+    """Whether answers without a formula are."""
+    return a == b or (a.kind == b.kind == "number" and _same_number(a, b, unit))
 
 
 def _same_number(a: Answer, b: Answer, unit: str | None) -> bool:
     left, right = UNITS.get(a.unit or unit or ""), UNITS.get(b.unit or unit or "")
     x, y = a.value, b.value
+    scaled = [n.value * UNITS[n.unit][1] if n.unit and UNITS[n.unit][0] == SCALE else n.value for n in (a, b)]
+    if scaled != [x, y]:  # 4 million is 4,000,000, and also the 4 of who was asked for millions
+        return scaled[0] == scaled[1] or (x == y and None in (a.unit, b.unit))
     if left is not None and right is not None:
         if left[0] != right[0]:
             return False
@@ -132,10 +146,11 @@ def _depth(text: str) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def _math(texts: tuple[str, ...]) -> bool | None:
-    """Whether one formula can be read, or two are equal; None if the worker did not live to tell."""
-    if any(len(t) > LENGTH or _depth(t) > DEPTH or _HUGE.search(t) for t in texts):
-        return False
+def _math(texts: tuple[str, ...]) -> tuple[bool, float]:
+    """Whether one formula can be read, or two are equal; and the processor time it took to find out, which
+    is remembered too: a group's budget must not hang on what was compared before."""
+    if any(len(t) > LENGTH or _depth(t) > DEPTH or too_large(t) for t in texts):
+        return False, 0.0
     return _WORKER.ask(texts)
 
 
@@ -146,23 +161,31 @@ class _Worker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, texts: tuple[str, ...]) -> bool | None:
+    def ask(self, texts: tuple[str, ...]) -> tuple[bool, float]:
+        """The worker's word and its seconds; one that did not live to tell has used them all."""
         with self._lock:
             if self._process is None:
                 self._process = self._start()
             process = self._process
             assert process.stdin is not None
             assert process.stdout is not None
+            # The kernel ends a worker that computes too long; one that does not even compute (swapped out,
+            # stopped) is killed, late enough that a busy machine is no reason.
+            late = threading.Timer(PATIENCE, process.kill)
+            late.start()
             try:
                 process.stdin.write(json.dumps(texts) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except BrokenPipeError:
                 line = ""
+            finally:
+                late.cancel()
             if line:
-                return bool(json.loads(line))
+                same, seconds = json.loads(line)
+                return same, seconds
             self._end()
-            return None
+            return False, SECONDS
 
     def _start(self) -> subprocess.Popen[str]:
         file = Path(__file__).with_name("math_worker.py")

@@ -2,9 +2,9 @@
 
 sympy has no bound: ``10^{10^{10}}`` is worked out in C code that no exception reaches, and math-verify's own
 timeouts are signals, which threads cannot use. So this process reads one JSON list of LaTeX texts a line,
-answers one line, and has the kernel end it (SIGPROF at its default) when one line takes more than its
-seconds of processor time: not of the clock, so that a busy machine changes no result. Its memory is bounded
-too. It is given no environment, and imports nothing of hydata.
+answers one line, ``[equal, seconds]``, and has the kernel end it (SIGPROF at its default) when one line
+takes more than its seconds of processor time: not of the clock, so that a busy machine changes no result. Its
+memory is bounded too. It is given no environment, and imports nothing of hydata.
 """
 
 import json
@@ -12,11 +12,12 @@ import logging
 import resource
 import signal
 import sys
+import time
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-MEMORY = 2 << 30
+MEMORY = 1 << 30
 TARGETS = (LatexExtractionConfig(boxed_match_priority=0),)
 
 
@@ -40,6 +41,7 @@ def main(seconds: float) -> None:
     _parsed("1", known)  # compiles math-verify's expressions, which belongs to no line
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, seconds)
+        began = time.process_time()
         texts = json.loads(line)
         try:
             read = [_parsed(text, known) for text in texts]
@@ -51,7 +53,7 @@ def main(seconds: float) -> None:
         except (MemoryError, RecursionError):
             equal = False
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(bool(equal)), flush=True)
+        print(json.dumps([bool(equal), time.process_time() - began]), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from fractions import Fraction
 WINDOW = 80
 """Characters in which a unit is looked for; a date may stand in four times as many."""
 
+LONGEST = 60
+"""Characters of a numeral; hostile ones have thousands, which int and str refuse."""
+
 
 def decimal(value: Fraction) -> str:
     """``value`` exactly: as a decimal if it ends within 20 places, else as a fraction."""
@@ -31,16 +34,28 @@ _DIGIT = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"〇"
 _SCALE = {"十": 10, "百": 100, "千": 1_000, "万": 10**4, "亿": 10**8}
 _NUMERAL = "[零〇一二两三四五六七八九十百千万亿]"
 _COUNTED = "[个只元天人年月日本次岁倍条名张棵辆米千位件支种块页组度号点分秒时斤克厘毫公平立吨升]"
-_PART = rf"(?:\d+(?:\.\d+)?|{_NUMERAL}+(?:点{_NUMERAL}+)?)"
+_PART = rf"(?:\d{{1,30}}(?:\.\d{{1,30}})?|{_NUMERAL}{{1,30}}(?:点{_NUMERAL}{{1,30}})?)"
 _OF = re.compile(rf"(?P<sign>负)?(?:(?P<whole>{_PART})又)?(?P<under>{_PART})分之(?P<over>{_PART})")
 _SCALED = re.compile(r"\d[\d,]{0,30}(?:\.\d{1,30})?\s*[万亿千百](?:\d{0,12}[万亿千百]?){0,4}")
 _WRITTEN = re.compile(
-    rf"(?P<sign>负)?(?P<value>{_NUMERAL}+(?:点[零〇一二三四五六七八九]+)?)(?=\s*(?:{_COUNTED}|\Z|[，。,.;；%％)）]))"
+    rf"(?<![几数上])(?P<sign>负)?(?P<value>{_NUMERAL}+(?:点[零〇一二三四五六七八九]+)?)"
+    rf"(?=\s*(?:{_COUNTED}|\Z|[，。,.;；%％)）]))"
 )
+_ANNOUNCED = re.compile(
+    rf"(?:^|[=：:]|共有?|[总合]计|剩[下余]?|等于|得到?|(?:有|是|为|需要?|[要付花用赚])(?!一{_COUNTED}))(?:[了约]|大约|\s){{0,3}}"
+    rf"{_NUMERAL}{{0,40}}(?:半{_COUNTED}|点?{_NUMERAL}(?=\s*(?:{_COUNTED}|[，。；]|\Z)))(?:{_COUNTED}半)?",
+    re.MULTILINE,
+)
+_HALF = re.compile(rf"(?<![上下前后大多小对各过{_NUMERAL[1:-1]}])半(?=小时|{_COUNTED})")
+_AND_HALF = re.compile(r"(?<![\d.])(\d{1,9})([个年天月])半")
+_VAGUE = re.compile(rf"\s*(?:几|[多余来]{_COUNTED})")
 
 
 def chinese_value(text: str) -> Fraction | None:
-    """三百二十 is 320, 二点五 is 2.5; digits are read as they stand. None for what is no number."""
+    """三百二十 is 320, 二点五 is 2.5; digits are read as they stand. None for what is no number, or a longer
+    one than anybody writes."""
+    if len(text) > LONGEST:
+        return None
     whole, _, places = text.partition("点")
     if re.fullmatch(r"\d+(?:\.\d+)?", whole):
         return Fraction(whole)
@@ -69,10 +84,10 @@ def worked_out(text: str) -> str:
     def of(m: re.Match[str]) -> str:
         over = chinese_value(m["over"])
         under = Fraction(100) if m["under"] == "百" else chinese_value(m["under"])
-        if over is None or not under:
+        whole = chinese_value(m["whole"]) if m["whole"] else Fraction(0)
+        if over is None or whole is None or not under:
             return m[0]
         sign = "-" if m["sign"] else ""
-        whole = (chinese_value(m["whole"]) or 0) if m["whole"] else 0
         return f" {sign}{decimal(over)}%" if m["under"] == "百" else f" {sign}{whole + over / under}"
 
     def scaled(m: re.Match[str]) -> str:
@@ -90,13 +105,25 @@ def worked_out(text: str) -> str:
 
 
 def in_digits(text: str) -> str:
-    """Written numerals before a measure word or at an end as digits: 十二个 is 12个, but 一共 stays."""
+    """Written numerals before a measure word or at an end as digits: 十二个 is 12个, 两个半 2.5个, but 一共
+    stays and so does 几十个."""
 
     def written(m: re.Match[str]) -> str:
         value = chinese_value(m["value"])
         return m[0] if value is None else f"{'-' if m['sign'] else ''}{decimal(value)}"
 
-    return _WRITTEN.sub(written, text.replace("一半", "1/2"))
+    text = _WRITTEN.sub(written, text.replace("一半", "1/2"))
+    return _HALF.sub("1/2", _AND_HALF.sub(r"\1.5\2", text))
+
+
+def announced(text: str) -> str:
+    """The same only where a result is told: 一共有七个, 还剩两本, but not 这是一个简单的问题."""
+    return _ANNOUNCED.sub(lambda m: in_digits(m[0]) if m[0] else "", text)
+
+
+def is_vague(behind: str) -> bool:
+    """Whether what stands behind a number makes it none: 20多个, 10几."""
+    return _VAGUE.match(behind) is not None
 
 
 # --- dates ------------------------------------------------------------------------------------------
@@ -169,6 +196,8 @@ def _date_part(text: str | None) -> int | None:
 
 # --- units ------------------------------------------------------------------------------------------
 
+SCALE = "scale"
+"""The dimension of million: it measures nothing, and who is asked for millions leaves it out."""
 _TABLE: dict[str, tuple[str, ...]] = {
     "length": (
         "mm 0.001 millimeter millimetre 毫米",
@@ -198,6 +227,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     "volume": ("ml 0.001 milliliter millilitre 毫升", "l 1 liter litre 升"),
     "dollar": ("cent 0.01 美分", "dollar 1 usd 美元"),
+    SCALE: ("thousand 1000", "million 1000000", "billion 1000000000", "trillion 1000000000000"),
     "yuan": ("jiao 0.1 角", "yuan 1 rmb 元 块 块钱"),
 }
 UNITS: dict[str, tuple[str, Fraction]] = {}
@@ -218,4 +248,28 @@ _UNIT = re.compile(
 def unit_of(behind: str) -> str | None:
     """The unit that a number's following text begins with; None if it has none, or one not in ``UNITS``."""
     found = _UNIT.match(behind[:WINDOW])
-    return None if found is None else _SPELLED[(found[1] or found[2]).lower()]
+    return None if found is None else _spelled(found)
+
+
+_FURTHER = re.compile(r"\s*(?:and\s|零|又)?\s*(\d{1,9}(?:\.\d{1,9})?)")
+
+
+def in_one_unit(behind: str) -> tuple[Fraction, int]:
+    """What the smaller units behind a number add to it, and where they end: " hours 30 minutes" is another
+    half, 元5角 too."""
+    behind = behind[:WINDOW]
+    added, end = Fraction(0), 0
+    if (found := _UNIT.match(behind)) is None:
+        return added, end
+    dimension, whole = UNITS[_spelled(found)]
+    smallest = whole
+    while (number := _FURTHER.match(behind, found.end())) and (found := _UNIT.match(behind, number.end())):
+        measured, factor = UNITS[_spelled(found)]
+        if measured != dimension or factor >= smallest:
+            break
+        added, end, smallest = added + Fraction(number[1]) * factor / whole, found.end(), factor
+    return added, end
+
+
+def _spelled(unit: re.Match[str]) -> str:
+    return _SPELLED[(unit[1] or unit[2]).lower()]

@@ -3,8 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from hydata.synthesis.answers import Form, answer_form, asks_percent, extract_answer, read_reference
-from hydata.synthesis.equivalence import classes
+from hydata.synthesis.answers import (
+    Answer,
+    Form,
+    answer_form,
+    asks_percent,
+    extract_answer,
+    read_reference,
+)
+from hydata.synthesis.equivalence import classes, equivalent
+from hydata.synthesis.votes import form_of
 
 SOLUTIONS = Path("/work/shared/data/labelled/multi_solution/gsm8k_test_7_solutions.jsonl")
 
@@ -100,6 +108,238 @@ def test_percent_depends_on_what_was_asked() -> None:
     assert extracted(both, "number", percent=True) == "25"
 
 
+# Questions whose answers end in many ways: how models write, and what is their vote.
+APPLES = "How many apples does Tom have if he buys 3 and 4?"
+PERCENT = "What percentage of the 40 students passed?"
+FRACTION = "What fraction of the 8 slices is left?"
+VALUE = "What is the value of $x$ if $x+2=7$?"
+ANIMAL = "Which is a mammal?\nA. shark\nB. dolphin\nC. tuna\nD. trout"
+APPLES_ZH = "小明买了3个苹果，又买了4个，一共有多少个苹果？"
+ANIMAL_ZH = "下列哪个是哺乳动物？\nA. 鲨鱼\nB. 海豚\nC. 金枪鱼\nD. 鳟鱼"
+MONEY = "How much money in dollars does she make in 7 days at $3 a day?"
+SOLVE = "Solve for $x$: $x^2=25$."
+CAPITAL = "Name the capital of France."
+PRIME = "True or false: 7 is prime."
+ENDINGS: list[tuple[str, str, str | None]] = [
+    ("What is 5!?", "5! = 120", "120"),
+    ("What is 5!?", "The answer is 5! = 120.", "120"),
+    ("What is 5!?", r"\boxed{5!}", "120"),
+    ("What is 5!?", "So 5! = 5 × 4 × 3 × 2 × 1 = 120.", "120"),
+    ("what is 5!", "The answer is 120!", "120"),
+    (APPLES, "The answer is not 5.", None),
+    (APPLES_ZH, "答案不是5", None),
+    (APPLES_ZH, "答案不是5。", None),
+    (APPLES, "The answer is 5, not 6.", "5"),
+    (APPLES, "The answer isn't 5.", None),
+    (APPLES, "The answer cannot be 5.", None),
+    (APPLES, "The answer can't be 5.", None),
+    (APPLES, "The answer is definitely not 5.", None),
+    (APPLES, "The answer is not 5 but 6.", "6"),
+    (APPLES, "5 is not the answer.", None),
+    (APPLES, "So it is not 5.", None),
+    (APPLES, "Tom has 7, not 12.", "7"),
+    (APPLES, "The answer is neither 5 nor 6.", None),
+    (APPLES, "The answer is not 5. The answer is 7.", "7"),
+    (APPLES_ZH, "答案不是5，而是6。", "6"),
+    (APPLES_ZH, "答案不可能是5。", None),
+    (APPLES_ZH, "答案并非5。", None),
+    (APPLES_ZH, "5不是答案。", None),
+    (APPLES_ZH, "答案是5，不是6。", "5"),
+    (APPLES_ZH, "结果不等于5", None),
+    (APPLES_ZH, "一共有7个，而不是12个。", "7"),
+    (ANIMAL, "The answer is not B.", None),
+    (ANIMAL_ZH, "答案不是B", None),
+    (ANIMAL_ZH, "答案是B，不是C。", "B"),
+    (CAPITAL, "The answer is not London.", None),
+    (VALUE, "The answer is 2**10.", "1024"),
+    (VALUE, r"\boxed{2**10}", "1024"),
+    (VALUE, "The answer is 2^10.", "1024"),
+    (VALUE, r"\boxed{2^10}", "1024"),
+    (VALUE, "So x = 2**10", "1024"),
+    (VALUE, "2 ** 10", "1024"),
+    (CAPITAL, "2**10", "1024"),
+    (VALUE, "**5**", "5"),
+    (VALUE, "The answer is **5**.", "5"),
+    (APPLES_ZH, "一共有七个。", "7"),
+    (APPLES_ZH, "所以一共有七个苹果", "7"),
+    (APPLES_ZH, "答案是七", "7"),
+    (APPLES_ZH, "两个", "2"),
+    (APPLES_ZH, "半个", "0.5"),
+    (APPLES_ZH, "十几个", None),
+    (APPLES_ZH, "一共有十几个。", None),
+    (APPLES_ZH, "几十个", None),
+    (APPLES_ZH, "答案是十几个。", None),
+    (APPLES_ZH, "大约20多个", None),
+    (APPLES_ZH, "两个半", "2.5"),
+    (APPLES_ZH, "他有3个，又买了4个，这是一个简单的加法，结果是7。", "7"),
+    (APPLES_ZH, "他有3个，又买了4个，合计7个。这是一个简单的问题。", "7"),
+    (MONEY, "She earns 7 * 3 = <<7*3=21>>21 dollars.\n#### 21", "21"),
+    (MONEY, "Therefore, Janet makes **$21** every week.", "21"),
+    (MONEY, "**Answer: $1,234.50**", "1234.5"),
+    (MONEY, "**Answer**: $18\n\nExplanation: she sells 9 eggs at 2 dollars each.", "18"),
+    (MONEY, "**Final Answer:** 42 dollars", "42"),
+    (MONEY, "### Final Answer\n\n42\n\nNote: this took 3 steps.", "42"),
+    (MONEY, "Final Answer:\n$$\n42\n$$", "42"),
+    (MONEY, r"The answer is $\$42$.", "42"),
+    (MONEY, "Answer: 5 (since 2 + 3 = 5)", "5"),
+    (MONEY, "The answer is 10, since x = 5 means 2x of them.", "10"),
+    (MONEY, "The answer is approximately 3.14.", "3.14"),
+    (MONEY, "The answer is about 1 234 567 dollars.", "1234567"),
+    (MONEY, "Her total is €1.234,50? No: the answer is €50.", "50"),
+    (MONEY, "The answer is US$45.", "45"),
+    (MONEY, "The answer is 45 USD.", "45"),
+    (MONEY, "The answer is $2.5 million.", "2500000"),
+    (MONEY, "The answer is 3 1/2 hours.", "3.5"),
+    (MONEY, "The answer is 3½ cups.", "3.5"),
+    (MONEY, "The answer is 3.0 × 10^8 m/s.", "300000000"),
+    (MONEY, r"The answer is $3.0 \times 10^{8}$.", "300000000"),
+    (MONEY, r"\boxed{3.0 \times 10^{8}}", "300000000"),
+    (MONEY, "The answer is 1.5e-05.", "0.000015"),
+    (MONEY, "The answer is -5 degrees.", "-5"),
+    (MONEY, "The answer is negative 5.", "-5"),
+    (MONEY, "The answer is –5.", "-5"),
+    (VALUE, "The answer is ±5.", r"\pm 5"),
+    (VALUE, "The answer is √2.", r"\sqrt{2}"),
+    (VALUE, "The answer is 2√3.", r"2\sqrt{3}"),
+    (VALUE, "The answer is sqrt(2).", r"\sqrt{2}"),
+    (VALUE, "The answer is 5π.", r"5\pi"),
+    (VALUE, "The answer is 3 + 4i.", "3+4i"),
+    (VALUE, "The answer is x > 5.", "x>5"),
+    ("What is the ratio of 6 boys to 8 girls?", "The answer is 3:4.", "3:4"),
+    ("What is the ratio of 6 boys to 8 girls?", r"\boxed{3:4}", "3:4"),
+    (
+        "What time, in total, does the bus leave if it is 2 hours late? What is the result?",
+        "The answer is 3:30 PM.",
+        "3:30 PM",
+    ),
+    (APPLES, "The answer is 5 to 10 apples.", "5 to 10"),
+    (APPLES, "The answer is between 5 and 10.", "5 to 10"),
+    (SOLVE, "The answers are 5 and -5.", "5, -5"),
+    (SOLVE, "The answer is 5 or -5.", "5, -5"),
+    (SOLVE, r"\boxed{5} and \boxed{-5}", "5, -5"),
+    (SOLVE, r"$x=\boxed{5}$ or $x=\boxed{-5}$", "5, -5"),
+    (APPLES, '{"answer": 5}', "5"),
+    (APPLES, '{"reasoning": "3 and 4", "answer": "7", "confidence": 0.9}', "7"),
+    (APPLES, '```json\n{\n  "final_answer": 7,\n  "steps": 2\n}\n```', "7"),
+    (CAPITAL, '{"answer": "Paris", "year": 1900}', "paris"),
+    (ANIMAL, '{"answer": "B", "explanation": "A shark is a fish."}', "B"),
+    (APPLES, "<think>maybe 5</think>\n<answer>7</answer>", "7"),
+    (APPLES, "<answer>7</answer>\nChecked 2 times.", "7"),
+    (APPLES, "| item | cost |\n|---|---|\n| apples | 3 |\n| **Total** | **7** |", "7"),
+    (APPLES, "The answer is 5. Wait, that is wrong. The answer is 7.", "7"),
+    (APPLES, r"\boxed{5} Wait, I forgot one. \boxed{7}", "7"),
+    (APPLES, "\\boxed{5}\n\nWait, that is incorrect. The correct answer is 7.", "7"),
+    (APPLES, "The answer is 5. Wait, that's wrong: it should be 7.", "7"),
+    (APPLES, "Ans: 7 apples, as 3 + 4 = 7", "7"),
+    (APPLES, "The answer would be 7, from 3 and 4.", "7"),
+    (APPLES, "My final answer = 7 (of 12)", "7"),
+    (APPLES, "I put my answer in \\boxed{}.\nThe answer is 7.", "7"),
+    (APPLES, r"\fbox{7} of 12", "7"),
+    (APPLES, r"\boxed{7\text{ apples}}", "7"),
+    (APPLES, r"\boxed{\text{7 apples}}", "7"),
+    (APPLES, r"\boxed{\$1{,}234.00}", "1234"),
+    (VALUE, r"\boxed{x = 5}", "5"),
+    (VALUE, r"\boxed{3\tfrac{1}{2}}", "3.5"),
+    (PERCENT, "The answer is 25 per cent.", "25"),
+    (PERCENT, r"\boxed{25\%}", "25"),
+    (FRACTION, "The answer is 25%.", "1/4"),
+    (FRACTION, "The answer is 2/8.", "0.25"),
+    (ANIMAL, "The correct answer is B) dolphin. A shark is a fish.", "B"),
+    (ANIMAL, "Option B is correct. A shark is a fish.", "B"),
+    (ANIMAL, "B is the correct answer.", "B"),
+    (ANIMAL, "Answer: B\n\nA. A shark is a fish.\nC. So is a tuna.", "B"),
+    (ANIMAL, r"\boxed{\textbf{(B)}\ dolphin}", "B"),
+    (ANIMAL, "**B**", "B"),
+    (ANIMAL, "The correct choice is **(B)**.", "B"),
+    (ANIMAL, "The answer is B, because A, C and D are fish.", "B"),
+    (ANIMAL_ZH, "选C", "C"),
+    (ANIMAL_ZH, "故选：B", "B"),
+    (ANIMAL_ZH, "故选：B．", "B"),
+    (ANIMAL_ZH, "【答案】B\n【解析】A是鱼，C也是鱼。", "B"),
+    (ANIMAL_ZH, "因此，选B。", "B"),
+    (ANIMAL_ZH, "综上，选择 B。", "B"),
+    (ANIMAL_ZH, "所以正确的是B。", "B"),
+    (ANIMAL_ZH, "因此B选项正确。", "B"),
+    (ANIMAL_ZH, "答案选Ｂ。", "B"),
+    (ANIMAL_ZH, "**答案**：B\n\n因为A、C、D都是鱼。", "B"),
+    (ANIMAL_ZH, "答案：B。A是鱼类。", "B"),
+    (APPLES_ZH, "答：3天一共有7个苹果。", "7"),
+    (APPLES_ZH, "答：一共有7个苹果。", "7"),
+    (APPLES_ZH, "【答案】7\n【解析】3+4=7，2步。", "7"),
+    (APPLES_ZH, "**答案：** 7个", "7"),
+    (APPLES_ZH, "最终答案：**7**", "7"),
+    (APPLES_ZH, "所以，小明一共有 $7$ 个苹果。", "7"),
+    (APPLES_ZH, "答案是大约7千克。", "7千克"),
+    (APPLES_ZH, "答案是人民币1,200元。", "1200元"),
+    (APPLES_ZH, "答案是￥1200。", "1200"),
+    (APPLES_ZH, "答案是负5。", "-5"),
+    (APPLES_ZH, "答案是5到10。", "5 to 10"),
+    (APPLES_ZH, "因此结果等于7。", "7"),
+    (APPLES_ZH, "答案是一个半小时。", "1.5小时"),
+    (APPLES_ZH, "等等，重新算：3+4=7，答案应该是7。", "7"),
+    (APPLES_ZH, "答案是5。不对，重新算一遍，答案是7。", "7"),
+    (APPLES_ZH, "答案是３０。", "30"),
+    (APPLES_ZH, "共1.2万人", "12000"),
+    (APPLES_ZH, "答案是2的10次方。", "1024"),
+    (APPLES_ZH, "答案是5个，因为3+4=7减2。", "5"),
+    ("5的阶乘等于多少？", "答案是120。", "120"),
+    (PRIME, "The answer is not true.", "false"),
+    (PRIME, "The answer is not false.", "true"),
+    (PRIME, "The answer isn't true.", "false"),
+    (PRIME, '{"answer": true}', "true"),
+    (CAPITAL, "答案是非洲。", "非洲"),
+    (CAPITAL, "答案是不锈钢。", "不锈钢"),
+    (APPLES, "So it is not $5$.", None),
+    (APPLES, "Tom has $7$, not $12$.", "7"),
+    (APPLES, "There are $3+4=7$ apples.", "7"),
+    (VALUE, r"Hence the area is $16 \sqrt{3}$.", r"16\sqrt{3}"),
+    (VALUE, r"The solutions are $x = 3$ cm and $A = 12\text{ cm}^2$.", "12"),
+    (SOLVE, "The answers are $-5$ and $5$.", "-5, 5"),
+    (VALUE, "The area is 12 cm^2", "12"),
+    (APPLES, "Step 3: 7", "7"),
+    (APPLES, "Week 3:7 apples", "7"),
+    (APPLES_ZH, "答案不唯一，例如7。", "7"),
+    (APPLES_ZH, "我觉得不是5个。", None),
+    (APPLES_ZH, "还剩两本书。", "2"),
+    (APPLES_ZH, "他要付一百二十三元。", "123"),
+    (MONEY, "She makes $21 in total (3 × 7).", "21"),
+    (VALUE, "The answer is 1/2 or 0.5.", "0.5"),
+    (VALUE, "The answer is (3, 4).", "(3, 4)"),
+    (VALUE, "The answer is [0, 5).", "[0, 5)"),
+    (VALUE, "The answer is x = 5 and y = 3.", "5, 3"),
+    (VALUE, "The answer is e^2.", "e^{2}"),
+    (VALUE, "The answer is 2x + 3.", "3+2x"),
+    (APPLES, "It's 7 not 8", "7"),
+    (APPLES, "Answer: seven (7)", "7"),
+    (APPLES, "The answer is 7 apples, not counting the 2 rotten ones", "7"),
+    (CAPITAL, "The answer is Paris, not London.", "Paris"),
+    (ANIMAL, "The answer is not A, but B.", "B"),
+    (ANIMAL_ZH, "A、C、D都不对，答案选B", "B"),
+    (ANIMAL_ZH, "答案：AB", "B、A"),
+    (MONEY, "The answer is 5 hours 30 minutes.", "5.5 hours"),
+    (MONEY, "It takes 5 hours and 30 minutes.", "330 minutes"),
+    (MONEY, r"\boxed{5\text{ hours }30\text{ minutes}}", "5.5 hours"),
+    (APPLES_ZH, "答案是1元5角。", "1.5元"),
+    (APPLES_ZH, "小明现在有七个苹果了。", "7"),
+    (APPLES_ZH, "约为3.5×10^3人", "3500"),
+    (APPLES_ZH, "答案不应是5，应该是7。", "7"),
+]
+
+
+@pytest.mark.parametrize(("question", "text", "expected"), ENDINGS)
+def test_how_models_end_their_answers(question: str, text: str, expected: str | None) -> None:
+    form, percent = form_of(question, None) or "any", asks_percent(question)
+    found = extract_answer(text, form, percent)
+    if expected is None or found is None:
+        assert found is expected is None
+    elif " to " in expected:  # a range is equal to its own text only
+        assert found == Answer("text", expected)
+    else:
+        wanted = read_reference(expected, form, percent)
+        assert wanted is not None
+        assert equivalent(found, wanted)
+
+
 HOSTILE = [
     "\\boxed{" * 140_000,
     "{" * 1_000_000,
@@ -117,6 +357,18 @@ HOSTILE = [
     "what is " * 120_000,
     "= " * 500_000,
     "\ufffd\x00\x1b[31m" * 100_000,
+    "亿" * 1_000_000,
+    "半" * 1_000_000,
+    "百分之9" * 300_000,
+    "A and " * 200_000,
+    "not 5, " * 150_000,
+    "{5 " * 300_000,
+    '{"answer": 5}' * 90_000,
+    "$5 and $" * 120_000,
+    "wait should be " * 70_000,
+    "5! " * 300_000,
+    "1 x 10^5 " * 120_000,
+    "2**" * 300_000,
 ]
 
 
@@ -128,6 +380,18 @@ def test_a_megabyte_of_anything_is_read_in_bounded_time(text: str) -> None:
         extract_answer(f"The answer is {text}", form)
         extract_answer(f"\\boxed{{{text}}}", form)
     extract_answer(text, "date")
+    inside = text[:60_000]  # so long a box is still seen
+    for form in ("number", "any", "choice", "date"):
+        extract_answer(f"\\boxed{{{inside}}}", form)
+        extract_answer(f"一共有{inside}个", form)
+    read_reference(text, "number")
+
+
+@pytest.mark.parametrize("numeral", ["三" * 5_000, "亿" * 5_000, "百分之" + "9" * 5_000])
+def test_a_numeral_that_nobody_writes_is_no_answer(numeral: str) -> None:
+    assert extract_answer(f"\\boxed{{{numeral}}}", "number") is None
+    assert extract_answer(f"一共有{numeral}", "number") != Answer("number", "0")
+    read_reference(numeral[:150], "number")
 
 
 @pytest.mark.skipif(not SOLUTIONS.exists(), reason="the labelled sets are not on this machine")
