@@ -58,12 +58,23 @@ _BRACKET = r"[<\uff1c\ufe64\u2039\u3008]"
 _SLASH = r"[/\uff0f]"
 # bounded: a hostile value may hold a long run of them
 _UNSEEN = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]{0,16}"
+_GEMMA = r"(?:turn|channel|tool(?:_call|_response)?)"
 _TURNS = (
-    r"(?=<[|\uff5c][\w\u2581-]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3, DeepSeek, Hunyuan
+    r"(?=<[|\uff5c][\w\u2581-]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3 and 4, DeepSeek, Hunyuan, GLM
     r"(?=</?s>)<",  # Llama 2, Mistral
-    r"(?=<(?:start|end)_of_turn>)<",  # Gemma
-    r"(?=\[/?INST\])\[",
+    r"(?=<</?SYS>>)<",  # Llama 2
+    r"(?=<(?:start|end)_of_turn>|<(?:bos|eos)>)<",  # Gemma to 3
+    rf"(?=<\|{_GEMMA}>|<{_GEMMA}\|>)<",  # Gemma 4
+    r"(?=<[se]op>)<",  # GLM
+    r"(?=\[/?INST\])\[",  # Llama 2, Mistral
+    # In capitals alone, as no heading of a configuration is: Mistral; GLM.
+    r"(?-i:(?=\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS)\])\[)",
+    r"(?-i:(?=\[[gs]MASK\])\[)",
 )
+"""What begins or ends a turn, a conversation, or its system's or tools' part by the templates of these
+models; they take it so wherever it stands. What only marks a place within a turn (``<think>``, ``[IMG]``,
+``<tool_call>``, ``[MASK]``) stays: it cannot end the turn, and texts are full of it."""
+
 _ENTITY = {"[": "&#91;"}
 
 
