@@ -78,8 +78,8 @@ class Critique(BaseModel):
 class CritiqueSettings(Settings):
     """``critics``: every model of the role judges each conversation, or one routed by the role's weights;
     each does so ``repeats`` times. ``calibration``: a file of ``hydata critic evaluate``, relative to the
-    recipe. ``characters`` is the longest conversation and the longest answer shown (the end of the first,
-    the start of the second)."""
+    recipe. ``characters`` is the longest conversation, answer, reference and list of tools shown whole; of a
+    longer one the beginning and the end are, with a mark between them (``shortened``)."""
 
     critics: Literal["all", "routed"] = "routed"
     repeats: int = Field(default=1, ge=1)
