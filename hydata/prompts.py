@@ -183,13 +183,24 @@ class PromptLibrary:
     def hash(self, step: str, provides: Collection[str] | None = None) -> str:
         """Hash of every prompt of ``step``, for the identity of the stage that uses them.
 
-        Raises ``ConfigError`` if the step has no prompt, or one declares a variable that is not among
-        those the stage ``provides``.
+        Raises:
+            ConfigError: the step has no prompt, or as ``check``.
         """
         found = self.find(step)
         if not found:
             raise ConfigError(f"{self.folder / step}: no prompts; add at least one file <name>.en.md there")
-        for prompt in found:
+        self.check(step, provides)
+        spoken = {p.language for p in found if "persona" in p.header.variables}
+        personas = (line for language in sorted(spoken) for line in self.personas[language])
+        return hash128(*(part for p in found for part in (p.id, p.hash)), *personas)
+
+    def check(self, step: str, provides: Collection[str] | None = None) -> None:
+        """Check the prompts of ``step``, if there are any, against the variables that its stage ``provides``.
+
+        Raises:
+            ConfigError: a prompt declares another one, or wants a persona and there are none.
+        """
+        for prompt in self.find(step):
             unknown = [] if provides is None else sorted(set(prompt.header.variables) - set(provides))
             if provides is not None and unknown:
                 raise ConfigError(
@@ -199,9 +210,6 @@ class PromptLibrary:
             if "persona" in prompt.header.variables and not self.personas.get(prompt.language):
                 file = self.folder / f"personas.{prompt.language}.txt"
                 raise ConfigError(f"{prompt.file}: variable 'persona': {file} is missing; write one a line")
-        spoken = {p.language for p in found if "persona" in p.header.variables}
-        personas = (line for language in sorted(spoken) for line in self.personas[language])
-        return hash128(*(part for p in found for part in (p.id, p.hash)), *personas)
 
     def check_labels(self, known: Mapping[str, Collection[str]]) -> None:
         """Check that ``families`` and ``domains`` of every prompt are labels of the taxonomy, whose ids

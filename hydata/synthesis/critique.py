@@ -160,8 +160,17 @@ def calibration_of(settings: CritiqueSettings, context: Context) -> Calibration:
     return found
 
 
+def _check(settings: CritiqueSettings, context: Context) -> None:
+    if context.prompts.find(NAME):
+        check_prompts(context.prompts, NAME, context)
+        context.prompts.check(NAME, VARIABLES)
+    try:
+        calibration_of(settings, context)
+    except ConfigError as error:
+        raise ConfigError(f"{context.recipe}: critique.calibration: {error}") from error
+
+
 def _uses(settings: CritiqueSettings, context: Context) -> Iterable[str]:
-    check_prompts(context.prompts, NAME, context)
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
     if settings.calibration is not None:
@@ -304,4 +313,5 @@ STAGE = MapStage(
     settings=CritiqueSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

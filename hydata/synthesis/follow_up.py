@@ -25,7 +25,6 @@ import polars as pl
 from pydantic import Field
 
 from hydata.curation import language, rules
-from hydata.errors import ConfigError
 from hydata.policy import Policy, decide
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject, instruction_text
 from hydata.stage import Context, MapStage, Settings
@@ -43,6 +42,7 @@ from hydata.synthesis.drafts import (
     sample,
     sampling,
 )
+from hydata.synthesis.operators import check_operators
 from hydata.synthesis.text import Defect, answers, overlap, script_language, tokens
 
 NAME: Final = "follow_up"
@@ -72,10 +72,12 @@ class FollowUpSettings(Settings):
     max_tokens: int = Field(default=128, ge=1)
 
 
+def _check(settings: FollowUpSettings, context: Context) -> None:
+    check_operators(NAME, "follow_up.operators", settings.operators, context)
+    context.prompts.check(NAME, VARIABLES)
+
+
 def _uses(settings: FollowUpSettings, context: Context) -> Iterable[str]:
-    known = {prompt.name for prompt in context.prompts.find(NAME)}
-    if unknown := sorted(set(settings.operators) - known):
-        raise ConfigError(f"follow_up.operators: no prompts named {unknown}; there are {sorted(known)}")
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
     yield context.policy.hash(SECTION)
@@ -202,4 +204,5 @@ STAGE = MapStage(
     settings=FollowUpSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )
