@@ -31,7 +31,7 @@ import duckdb
 import polars as pl
 
 from hydata.models import Ledger, Model, Models, Stats, open_models
-from hydata.recipe import Recipe
+from hydata.recipe import Recipe, check_names, load_context, plan
 from hydata.run import Progress, run_recipe
 from hydata.session import Session
 from hydata.stage import Settings
@@ -137,6 +137,8 @@ async def forecast(
     Raises:
         As ``run_recipe``. What was answered until then is in the journal.
     """
+    models = open_models(recipe.models_config(), root / JOURNAL)
+    check_names(plan(recipe), load_context(recipe, models))  # of all nodes, before the seeds are read
     ingested = await run_recipe(root, recipe, until="ingest", progress=progress)
     with tempfile.TemporaryDirectory(prefix="hydata-plan-") as folder:
         scratch = Path(folder)
@@ -153,7 +155,7 @@ async def forecast(
     took = _took(tried.ledger).join(
         asked.group_by("step").agg(pl.col("weight").mean()), on="step", how="left"
     )
-    lines, hours = _lines(took, open_models(recipe.models_config(), root / JOURNAL))
+    lines, hours = _lines(took, models)
     return Forecast(
         rows=drawn.rows,
         sampled=drawn.sampled,

@@ -58,12 +58,23 @@ _BRACKET = r"[<\uff1c\ufe64\u2039\u3008]"
 _SLASH = r"[/\uff0f]"
 # bounded: a hostile value may hold a long run of them
 _UNSEEN = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]{0,16}"
+_GEMMA = r"(?:turn|channel|tool(?:_call|_response)?)"
 _TURNS = (
-    r"(?=<[|\uff5c][\w\u2581-]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3, DeepSeek, Hunyuan
+    r"(?=<[|\uff5c][\w\u2581-]{1,40}[|\uff5c]>)<",  # ChatML, Llama 3 and 4, DeepSeek, Hunyuan, GLM
     r"(?=</?s>)<",  # Llama 2, Mistral
-    r"(?=<(?:start|end)_of_turn>)<",  # Gemma
-    r"(?=\[/?INST\])\[",
+    r"(?=<</?SYS>>)<",  # Llama 2
+    r"(?=<(?:start|end)_of_turn>|<(?:bos|eos)>)<",  # Gemma to 3
+    rf"(?=<\|{_GEMMA}>|<{_GEMMA}\|>)<",  # Gemma 4
+    r"(?=<[se]op>)<",  # GLM
+    r"(?=\[/?INST\])\[",  # Llama 2, Mistral
+    # In capitals alone, as no heading of a configuration is: Mistral; GLM.
+    r"(?-i:(?=\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS)\])\[)",
+    r"(?-i:(?=\[[gs]MASK\])\[)",
 )
+"""What begins or ends a turn, a conversation, or its system's or tools' part by the templates of these
+models; they take it so wherever it stands. What only marks a place within a turn (``<think>``, ``[IMG]``,
+``<tool_call>``, ``[MASK]``) stays: it cannot end the turn, and texts are full of it."""
+
 _ENTITY = {"[": "&#91;"}
 
 
@@ -172,13 +183,24 @@ class PromptLibrary:
     def hash(self, step: str, provides: Collection[str] | None = None) -> str:
         """Hash of every prompt of ``step``, for the identity of the stage that uses them.
 
-        Raises ``ConfigError`` if the step has no prompt, or one declares a variable that is not among
-        those the stage ``provides``.
+        Raises:
+            ConfigError: the step has no prompt, or as ``check``.
         """
         found = self.find(step)
         if not found:
             raise ConfigError(f"{self.folder / step}: no prompts; add at least one file <name>.en.md there")
-        for prompt in found:
+        self.check(step, provides)
+        spoken = {p.language for p in found if "persona" in p.header.variables}
+        personas = (line for language in sorted(spoken) for line in self.personas[language])
+        return hash128(*(part for p in found for part in (p.id, p.hash)), *personas)
+
+    def check(self, step: str, provides: Collection[str] | None = None) -> None:
+        """Check the prompts of ``step``, if there are any, against the variables that its stage ``provides``.
+
+        Raises:
+            ConfigError: a prompt declares another one, or wants a persona and there are none.
+        """
+        for prompt in self.find(step):
             unknown = [] if provides is None else sorted(set(prompt.header.variables) - set(provides))
             if provides is not None and unknown:
                 raise ConfigError(
@@ -188,9 +210,6 @@ class PromptLibrary:
             if "persona" in prompt.header.variables and not self.personas.get(prompt.language):
                 file = self.folder / f"personas.{prompt.language}.txt"
                 raise ConfigError(f"{prompt.file}: variable 'persona': {file} is missing; write one a line")
-        spoken = {p.language for p in found if "persona" in p.header.variables}
-        personas = (line for language in sorted(spoken) for line in self.personas[language])
-        return hash128(*(part for p in found for part in (p.id, p.hash)), *personas)
 
     def check_labels(self, known: Mapping[str, Collection[str]]) -> None:
         """Check that ``families`` and ``domains`` of every prompt are labels of the taxonomy, whose ids

@@ -9,7 +9,7 @@ them and the final policy judges the answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -431,10 +431,37 @@ def table_schemas() -> dict[str, pl.Schema]:
     return schemas
 
 
+def planned(recipe: Recipe, until: str | None = None) -> tuple[Node, ...]:
+    """The plan up to and with the node ``until``, or the first one of the stage of that name.
+
+    Raises:
+        ConfigError: there is none; names those there are.
+    """
+    nodes = plan(recipe)
+    if until is None:
+        return nodes
+    for end, node in enumerate(nodes, 1):
+        if until in (node.id, node.id.split("/")[0]):
+            return nodes[:end]
+    raise ConfigError(
+        f"--until {until}: no node of {recipe.file}; give one of {', '.join(n.id for n in nodes)}"
+    )
+
+
+def check_names(nodes: Iterable[Node], context: Context) -> None:
+    """Check every name that the settings of these nodes and their prompts use, before any work starts.
+
+    Raises:
+        ConfigError: names the file, the key, the value and what there is.
+    """
+    for node in nodes:
+        if node.stage is not None:
+            node.stage.check(node.settings, context)
+
+
 def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None = None) -> Context:
-    """Everything the stages use, loaded and checked before any work starts; ``arms`` is what a bandit knows.
-    Names that one stage alone understands (manners, operators, targets) are checked when that stage is
-    reached.
+    """Everything the stages use, loaded and checked; ``arms`` is what a bandit knows. Names that one stage
+    alone understands (manners, operators, targets) are checked by ``check_names``.
 
     Raises:
         ConfigError: a prompt, the taxonomy or the policy is wrong.
@@ -449,7 +476,6 @@ def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None 
     recipe.semantic.check_labels(recipe.file, labels)
     prompts = load_prompts(recipe.beside(recipe.prompts))
     prompts.check_labels(labels)
-    recipe.generate.weights.check_labels(labels)
     return Context(
         seed=recipe.seed,
         prompts=prompts,
@@ -459,4 +485,5 @@ def load_context(recipe: Recipe, models: Models, arms: Mapping[str, Arm] | None 
         artefacts={},
         schemas=schemas,
         weights=bandit.weights(prompts, arms or {}, recipe.bandit.floor),
+        recipe=recipe.file,
     )

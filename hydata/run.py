@@ -16,17 +16,13 @@ from hydata.session import Job, Result, Session, open_session
 from hydata.stage import MapStage
 
 
-def check_stages(recipe: Recipe, rebuild: Iterable[str], until: str | None) -> None:
+def check_stages(recipe: Recipe, rebuild: Iterable[str]) -> None:
     """Check that the stages a caller names exist.
 
     Raises:
         ConfigError: names those there are.
     """
-    nodes = plan(recipe)
-    ends = {node.id.split("/")[0] for node in nodes}
-    if until is not None and until not in ends:
-        raise ConfigError(f"--until {until}: give one of {', '.join(sorted(ends))}")
-    stages = {node.stage.name for node in nodes if isinstance(node.stage, MapStage)}
+    stages = {node.stage.name for node in plan(recipe) if isinstance(node.stage, MapStage)}
     for name in rebuild:
         if name not in stages:
             raise ConfigError(f"--rebuild {name}: give one of {', '.join(sorted(stages))}")
@@ -62,18 +58,19 @@ async def run_recipe(
     journal: Path | None = None,
     outbox: Outbox | None = None,
 ) -> Session:
-    """Do all pending work of a recipe, or up to and with the nodes of stage ``until``.
+    """Do all pending work of a recipe, or up to and with the node ``until`` (see ``planned``).
 
     ``journal``: another warehouse's journal to share. ``outbox``: where requests go instead of being sent;
     then the first stage that has any is the last one that is run, and stays unfinished.
 
     Raises:
+        ConfigError: a file of the recipe is wrong, or there is no such stage or node.
         TransientModelError: some shards stayed unfinished; everything else is recorded.
         BudgetError: so did those that the budget did not reach.
     """
     progress = progress or Progress()
-    check_stages(recipe, rebuild, until)
-    async with open_session(root, recipe, rebuild, journal, outbox) as session:
+    check_stages(recipe, rebuild)
+    async with open_session(root, recipe, rebuild, journal, outbox, until) as session:
         limit = asyncio.Semaphore(shards_in_flight)
 
         hopeless = False
@@ -104,6 +101,4 @@ async def run_recipe(
             failures = [r for r in results if isinstance(r, BaseException)]
             if failures:  # first what is more than unanswered calls
                 raise min(failures, key=lambda failure: isinstance(failure, TransientModelError))
-            if until is not None and node.id.split("/")[0] == until:
-                break
         return session

@@ -28,11 +28,10 @@ from pathlib import Path
 import polars as pl
 
 from hydata import ingest
-from hydata.curation.semantic import embeddings
 from hydata.errors import ConservationError, WarehouseError
 from hydata.export.provenance import record_provenance
 from hydata.models import Ledger, Outbox, Stats, open_models
-from hydata.recipe import Node, Recipe, load_context, plan, table_schemas
+from hydata.recipe import Node, Recipe, check_names, load_context, plan, planned, table_schemas
 from hydata.schema import REJECTS, Output
 from hydata.stage import ArtefactStage, Context, GlobalStage, MapStage, fingerprint
 from hydata.synthesis import bandit
@@ -54,6 +53,9 @@ from hydata.warehouse import (
     write_shard,
     write_usage,
 )
+
+RECORDS = ("documents", "conversations", "admitted")
+"""The tables by which records go from node to node; the others tell of them."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,18 @@ class Session:
     """One run of a recipe over a warehouse; made by ``open_session``."""
 
     def __init__(
-        self, root: Path, recipe: Recipe, head: Head, context: Context, rebuild: frozenset[str]
+        self,
+        root: Path,
+        recipe: Recipe,
+        nodes: tuple[Node, ...],
+        head: Head,
+        context: Context,
+        rebuild: frozenset[str],
     ) -> None:
         self.root = root
         self.recipe = recipe
         self.head = head
-        self.nodes = plan(recipe)
+        self.nodes = nodes
         self.schemas = table_schemas()
         self.older: Counter[str] = Counter()
         """Shards by stage that are current under an older identity, seen by ``pending``."""
@@ -153,9 +161,28 @@ class Session:
         state = self.head.nodes.get(node.id, NodeState(""))
         if isinstance(node.settings, ingest.IngestSettings):
             return self._pending_packs(node, node.settings, state)
-        if isinstance(node.stage, MapStage):
-            return self._pending_shards(node, node.stage, state)
-        return self._pending_snapshot(node, state)
+        if not isinstance(node.stage, MapStage):
+            return self._pending_snapshot(node, state)
+        work = self._pending_shards(node, node.stage, state)
+        if work.jobs and not node.stage.computes:
+            self._check_road(node)
+        return work
+
+    def _check_road(self, start: Node) -> None:
+        """Check that all who will ask models about what ``start`` makes have their roles and prompts, before
+        ``start`` asks any itself.
+
+        Raises:
+            ConfigError: one is missing.
+        """
+        reached = {start.id}
+        for node in self.nodes:
+            sources = (source for table in RECORDS for source in node.reads.get(table, ()))
+            if reached.isdisjoint(sources):
+                continue
+            reached.add(node.id)
+            if isinstance(node.stage, MapStage) and not node.stage.computes:
+                list(node.stage.uses(node.settings, self.context()))
 
     def _pending_packs(self, node: Node, settings: ingest.IngestSettings, state: NodeState) -> Work:
         done = dict(state.done)
@@ -328,8 +355,9 @@ class Session:
             artefact = result.artefact or artefact
         state = NodeState(work.fingerprint, done, artefact)
         head = self.head if state == earlier else self.head.with_node(node.id, state)
-        if node == self.nodes[-1] and len(results) == len(work.jobs):
-            head = head.only(node.id for node in self.nodes)
+        whole = plan(self.recipe)  # of which the session's nodes may be the beginning
+        if node == whole[-1] and len(results) == len(work.jobs):
+            head = head.only(node.id for node in whole)
         if head != self.head:
             self.head = head
             write_head(self.root, head)
@@ -377,27 +405,30 @@ async def open_session(
     rebuild: Iterable[str] = (),
     journal: Path | None = None,
     outbox: Outbox | None = None,
+    until: str | None = None,
 ) -> AsyncIterator[Session]:
-    """Lock the warehouse, read the head, check every file of the recipe, prepare the model client.
+    """Lock the warehouse, read the head, check every file of the recipe and every name its nodes use, prepare
+    the model client.
 
     ``journal``: another warehouse's journal to share, instead of this one's own. ``outbox``: where requests
-    go instead of being sent.
+    go instead of being sent. ``until``: the last node of the session, see ``planned``.
     Models are started at the first call that needs them. On leaving, ``hydata.duckdb`` is renewed.
 
     Raises:
         ConfigError: a file of the recipe is wrong.
         WarehouseError: another run holds the lock.
     """
+    nodes = planned(recipe, until)
     with locked(root):
         head = without_missing(root, read_head(root, recipe.name))
         sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
         journal = journal or root / JOURNAL
-        async with open_models(recipe.models_config(), journal, recipe.budget, outbox) as models:
-            arms = bandit.freeze(root, head, table_schemas()) if recipe.has_bandit else {}
-            context = load_context(recipe, models, arms)
-            if recipe.semantic.enabled:  # an encoder that is not here is missed before any work
-                embeddings.identity(recipe.semantic.embeddings, context)
-            session = Session(root, recipe, head, context, frozenset(rebuild))
+        models = open_models(recipe.models_config(), journal, recipe.budget, outbox)
+        arms = bandit.freeze(root, head, table_schemas()) if recipe.has_bandit else {}
+        context = load_context(recipe, models, arms)
+        check_names(nodes, context)
+        async with models:
+            session = Session(root, recipe, nodes, head, context, frozenset(rebuild))
             try:
                 yield session
                 record_provenance(root, recipe.name, recipe.file, sha256)

@@ -8,6 +8,11 @@ shards at once. A module that implements a stage ends with a constant of one of 
 A stage's *identity* is everything that changes its rows: name, version, settings, and what its
 ``uses`` function adds (content hashes of prompts, identities of routed models, hashes of trained
 artefacts). Concurrency, paths and hosts stay outside.
+
+What a stage's ``check`` refuses is wrong whatever the data: a name in its settings that nothing has, a prompt
+with a variable that the stage does not know. It is called for every node before any work, so it demands
+nothing that a run may do without, unless the settings ask for it: a run that only curates never comes to the
+generator, whose role and prompts need not exist then. Those are demanded by ``uses``.
 """
 
 from __future__ import annotations
@@ -39,7 +44,8 @@ class Settings(BaseModel):
 class Context:
     """What stages may use beside their input. ``artefacts`` maps the name of a trained artefact to
     its file, whose name carries its hash; ``schemas`` holds the columns of every table of the recipe;
-    ``weights`` what a bandit gives to prompts (by id), frozen when the run began."""
+    ``weights`` what a bandit gives to prompts (by id), frozen when the run began; ``recipe`` is its file,
+    for errors to name."""
 
     seed: int
     prompts: PromptLibrary
@@ -49,10 +55,15 @@ class Context:
     artefacts: Mapping[str, Path]
     schemas: Mapping[str, pl.Schema] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    recipe: Path = Path("recipe.toml")
 
 
 def _uses_nothing(settings: Any, context: Context) -> Iterable[str]:
     return ()
+
+
+def _all_is_right(settings: Any, context: Context) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class MapStage:
     settings: type[Settings]
     run: Callable[[pl.DataFrame, Any, Context], Coroutine[Any, Any, Output]]
     uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+    check: Callable[[Any, Context], None] = _all_is_right
     computes: bool = False
 
 
@@ -86,6 +98,7 @@ class GlobalStage:
     settings: type[Settings]
     run: Callable[[Mapping[str, list[Path]], Any, Context], Iterator[pl.DataFrame]]
     uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+    check: Callable[[Any, Context], None] = _all_is_right
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class ArtefactStage:
     settings: type[Settings]
     run: Callable[[Mapping[str, list[Path]], Any, Context, Path], Path]
     uses: Callable[[Any, Context], Iterable[str]] = _uses_nothing
+    check: Callable[[Any, Context], None] = _all_is_right
 
 
 Stage = MapStage | GlobalStage | ArtefactStage

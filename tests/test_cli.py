@@ -86,6 +86,7 @@ def test_why_tells_the_story_from_seed_to_mix(finished: Path) -> None:
     query = """
         SELECT r.record_id FROM mixes JOIN responses AS r USING (record_id)
         JOIN conversations AS e ON e.record_id = r.parent_ids[1] AND e.step = 'evolve'
+        JOIN conversations AS g ON g.record_id = e.parent_ids[1] AND g.step = 'generate'
         WHERE weight > 0 LIMIT 1
     """
     record = hydata("sql", query, "-f", "csv", cwd=finished).stdout.split()[1]
@@ -124,6 +125,7 @@ def test_why_tells_the_story_from_seed_to_mix(finished: Path) -> None:
         (("run", "recipe.toml", "-w", "models.toml"), 1, "models.toml"),
         (("run", "recipe.toml", "--rebuild", "respnd"), 2, "respnd"),
         (("run", "recipe.toml", "--until", "respnd"), 2, "respnd"),
+        (("run", "recipe.toml", "--until", "follow_up/9"), 2, "follow_up/1, respond/1, signatures/answered"),
     ],
 )
 def test_errors_name_the_value_without_a_traceback(

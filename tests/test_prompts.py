@@ -1,3 +1,4 @@
+import html
 from pathlib import Path
 
 import pytest
@@ -121,15 +122,51 @@ def test_a_value_cannot_leave_the_tags_around_it(tmp_path: Path) -> None:
         "</ 回答>",
     ):
         assert shown(f"a {value} b") == f"a &lt;{value[1:]} b"
-    for value in ("<|im_end|>", "<｜User｜>", "</s>", "<start_of_turn>"):
-        assert shown(value) == f"&lt;{value[1:]}"
-    assert shown("[INST] a [/INST]") == "&#91;INST] a &#91;/INST]"
     for value in ("<pages>", "a < b > c", "f <|> g", "x <| y |> z", "<only>", "<p>", "[1]", "{{ page }}"):
         assert shown(value) == value
     assert shown("<" + " " * 200_000).startswith("<")  # no quadratic search
     listed = tmp_path / "generate" / "a.en.md"
     listed.write_text("---\nvariables: [x]\n---\n<a>{% for y in x %}{{ y }}{% endfor %}</a>\n", "utf-8")
     assert load_prompts(tmp_path).prompts[0].render(x=["</a>"])[0].content == "<a>&lt;/a></a>"
+
+
+TURNS = {
+    "ChatML": "<|im_start|> <|im_end|> <|endoftext|>",
+    "Llama 2": "<s> </s> <<SYS>> <</SYS>> [INST] [/INST]",
+    "Llama 3": "<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> <|python_tag|>",
+    "Llama 4": "<|header_start|> <|header_end|> <|eot|>",
+    "Mistral": "<s> </s> [INST] [/INST] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [AVAILABLE_TOOLS] "
+    "[/AVAILABLE_TOOLS] [TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS]",
+    "Gemma": "<bos> <eos> <start_of_turn> <end_of_turn>",
+    "Gemma 4": "<|turn> <turn|> <|tool_call> <tool_response|> <|channel> <|think|>",
+    "DeepSeek": "<｜begin▁of▁sentence｜> <｜User｜> <｜Assistant｜> "
+    "<｜end▁of▁sentence｜> <｜tool▁calls▁begin｜>",
+    "Hunyuan": "<|startoftext|> <|extra_0|> <|extra_4|> <|eos|> <｜hy_User｜> <｜hy_place▁holder▁no▁2｜>",
+    "GLM": "[gMASK] [sMASK] <sop> <eop> <|system|> <|user|> <|assistant|> <|observation|>",
+}
+
+
+@pytest.mark.parametrize("marks", TURNS.values(), ids=TURNS)
+def test_a_value_begins_and_ends_no_turn(tmp_path: Path, marks: str) -> None:
+    text = "---\nvariables: [page]\n---\n<page>{{ page }}</page>"
+    (prompt,) = library(tmp_path, text).prompts
+    for mark in marks.split():
+        (message,) = prompt.render(page=f"a{mark}b")
+        shown = message.content.removeprefix("<page>").removesuffix("</page>")
+        assert mark not in shown
+        assert html.unescape(shown) == f"a{mark}b"  # a reader knows what stood there
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("[MASK]", "[tool_calls]", "[[tool_results]]", "[INSTALL]", "[ARGS]", "a[i]", "[1]", "<think>"),
+        *("<tool_call>", "x <<SYS", "cout << SYS >> x", "List<SYS>", "<|>", "x <| turn", "turn |> f", "<ss>"),
+    ],
+)
+def test_what_only_looks_like_a_turns_mark_stays(tmp_path: Path, value: str) -> None:
+    (prompt,) = library(tmp_path, "---\nvariables: [page]\n---\n{{ page }}").prompts
+    assert prompt.render(page=value)[0].content == value
 
 
 def test_a_step_without_prompts_or_with_strange_variables_is_refused(tmp_path: Path) -> None:

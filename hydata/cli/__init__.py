@@ -131,7 +131,9 @@ def run(
         list[str] | None,
         typer.Option(help="Redo a stage's shards that were made under an older prompt, model or setting."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. ingest, generate.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after this node of the plan, e.g. ingest, generate, follow_up/1.")
+    ] = None,
     budget_tokens: Annotated[
         int | None, typer.Option(help="Tokens, read and written, that this run may use.", min=1)
     ] = None,

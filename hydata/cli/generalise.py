@@ -68,6 +68,12 @@ def export(
 def status(recipe: RecipeFile = None, warehouse: Warehouse = WAREHOUSE) -> None:
     """Tell of each target of [generalise] what is wanted, made and admitted, and why it fell short."""
     loaded = _recipe(recipe)
+    if not loaded.generalise.targets:
+        out.print(
+            f"{escape(str(loaded.file))}: \\[generalise] has no targets, so nothing is generalised; "
+            "`hydata generalise suggest` lists weak types"
+        )
+        return
     with connect(warehouse, latest_head(warehouse, loaded.name), table_schemas()) as con:
         rows = standing(con, loaded.generalise.targets)
     table = Table(box=None, pad_edge=False)
@@ -91,7 +97,8 @@ def suggest(
     """List the types that are furthest below their target share in the last mix, as lines for the recipe.
 
     A type is a label of the dimension, a language and a difficulty; its share is meant to be the product of
-    the labels' target shares, of each language half.
+    the labels' target shares, of each language half. A line names no label of the other dimension: as a
+    target it fits any. Add `task = "..."` (or `domain`) to a line to narrow it.
     """
     if dimension not in ("domain", "task"):
         raise ConfigError(f"--dimension {dimension}: give domain or task")

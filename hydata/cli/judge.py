@@ -202,7 +202,9 @@ def check_output(inputs: list[Path], output: Path) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    if output.name in ("", "..") or (output.exists() and not output.is_file()):
+    if output.suffix.lower() != ".parquet":
+        raise ConfigError(f"-o {output}: Parquet is written; give a file name that ends in .parquet")
+    if output.exists() and not output.is_file():
         raise ConfigError(f"-o {output}: no regular file; give the name of the Parquet file to write")
     if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
         raise ConfigError(f"-o {output}: is an input as well; give another name")

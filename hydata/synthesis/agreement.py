@@ -16,7 +16,7 @@ The votes here are equal; ``weigh`` weights them over the whole snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -60,10 +60,9 @@ class AgreementSettings(Settings):
     run_code: bool = False
 
 
-def _uses(settings: AgreementSettings, context: Context) -> Iterable[str]:
+def _check(settings: AgreementSettings, context: Context) -> None:
     if settings.run_code:
         sandbox.check()
-    return ()
 
 
 def _rows(conversations: pl.DataFrame) -> pl.DataFrame:
@@ -186,6 +185,6 @@ STAGE = MapStage(
     version=VERSION,
     settings=AgreementSettings,
     run=run,
-    uses=_uses,
+    check=_check,
     computes=True,
 )

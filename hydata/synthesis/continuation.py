@@ -43,16 +43,26 @@ _OPENING = re.compile(
 )
 
 
+def check(most: int, context: Context) -> None:
+    """Check that there is a prompt to ask for the rest with, if anything is to be continued.
+
+    Raises:
+        ConfigError: names the folder and the remedy.
+    """
+    if most:
+        for language in ("en", "zh"):
+            if not context.prompts.find(STEP, language):
+                raise ConfigError(
+                    f"{context.prompts.folder / STEP}: no prompt in {language!r}; add answer.{language}.md "
+                    f"or set respond.continue_truncated = 0 in {context.recipe}"
+                )
+        context.prompts.check(STEP, ())
+
+
 def uses(most: int, context: Context) -> Iterable[str]:
     """What continuing adds to a stage's identity."""
     if most:
         yield context.prompts.hash(STEP, ())
-        for language in ("en", "zh"):
-            if not context.prompts.find(STEP, language):
-                raise ConfigError(
-                    f"{context.prompts.folder / STEP}: no prompt in {language!r}; "
-                    f"add answer.{language}.md or set continue_truncated = 0"
-                )
 
 
 async def whole(

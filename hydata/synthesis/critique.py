@@ -78,8 +78,8 @@ class Critique(BaseModel):
 class CritiqueSettings(Settings):
     """``critics``: every model of the role judges each conversation, or one routed by the role's weights;
     each does so ``repeats`` times. ``calibration``: a file of ``hydata critic evaluate``, relative to the
-    recipe. ``characters`` is the longest conversation and the longest answer shown (the end of the first,
-    the start of the second)."""
+    recipe. ``characters`` is the longest conversation, answer, reference and list of tools shown whole; of a
+    longer one the beginning and the end are, with a mark between them (``shortened``)."""
 
     critics: Literal["all", "routed"] = "routed"
     repeats: int = Field(default=1, ge=1)
@@ -160,8 +160,17 @@ def calibration_of(settings: CritiqueSettings, context: Context) -> Calibration:
     return found
 
 
+def _check(settings: CritiqueSettings, context: Context) -> None:
+    if context.prompts.find(NAME):
+        check_prompts(context.prompts, NAME, context)
+        context.prompts.check(NAME, VARIABLES)
+    try:
+        calibration_of(settings, context)
+    except ConfigError as error:
+        raise ConfigError(f"{context.recipe}: critique.calibration: {error}") from error
+
+
 def _uses(settings: CritiqueSettings, context: Context) -> Iterable[str]:
-    check_prompts(context.prompts, NAME, context)
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
     if settings.calibration is not None:
@@ -304,4 +313,5 @@ STAGE = MapStage(
     settings=CritiqueSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

@@ -66,9 +66,13 @@ class EvolveSettings(Settings):
     max_tokens: int = Field(default=256, ge=1)
 
 
-def _uses(settings: EvolveSettings, context: Context) -> Iterable[str]:
+def _check_names(settings: EvolveSettings, context: Context) -> None:
     check_operators(NAME, "evolve.operators", settings.operators, context)
     check_operators(NAME, "evolve.weights", settings.weights, context)
+    context.prompts.check(NAME, VARIABLES)
+
+
+def _uses(settings: EvolveSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
     yield from bandit.uses(NAME, settings, context)
@@ -152,4 +156,5 @@ STAGE = MapStage(
     settings=EvolveSettings,
     run=run,
     uses=_uses,
+    check=_check_names,
 )

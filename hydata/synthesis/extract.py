@@ -85,6 +85,11 @@ class ExtractSettings(Settings):
     max_tokens: int = Field(default=512, ge=1)
 
 
+def _check(settings: ExtractSettings, context: Context) -> None:
+    if settings.share > 0:
+        context.prompts.check(NAME, VARIABLES)
+
+
 def _uses(settings: ExtractSettings, context: Context) -> Iterable[str]:
     if settings.share > 0:
         yield context.prompts.hash(NAME, VARIABLES)
@@ -301,4 +306,5 @@ STAGE = MapStage(
     settings=ExtractSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

@@ -22,7 +22,6 @@ from typing import Any, Final
 import polars as pl
 from pydantic import Field
 
-from hydata.errors import ConfigError
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import (
@@ -38,6 +37,7 @@ from hydata.synthesis.drafts import (
     sample,
     sampling,
 )
+from hydata.synthesis.operators import check_operators
 from hydata.synthesis.text import Defect, answers, overlap, tokens
 
 NAME: Final = "follow_up"
@@ -65,10 +65,12 @@ class FollowUpSettings(Settings):
     max_tokens: int = Field(default=128, ge=1)
 
 
+def _check(settings: FollowUpSettings, context: Context) -> None:
+    check_operators(NAME, "follow_up.operators", settings.operators, context)
+    context.prompts.check(NAME, VARIABLES)
+
+
 def _uses(settings: FollowUpSettings, context: Context) -> Iterable[str]:
-    known = {prompt.name for prompt in context.prompts.find(NAME)}
-    if unknown := sorted(set(settings.operators) - known):
-        raise ConfigError(f"follow_up.operators: no prompts named {unknown}; there are {sorted(known)}")
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
 
@@ -153,4 +155,5 @@ STAGE = MapStage(
     settings=FollowUpSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

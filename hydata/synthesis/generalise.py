@@ -131,10 +131,14 @@ class GeneraliseSettings(Settings):
 
 
 def check_targets(targets: Iterable[Target], context: Context) -> None:
-    """Raise ``ConfigError`` for a target with a label that the taxonomy has not, or of the lowest difficulty,
-    which nothing simpler could be made into."""
+    """Check that no target has a label that the taxonomy has not, or the lowest difficulty, which nothing
+    simpler could be made into.
+
+    Raises:
+        ConfigError: names the recipe, the target and what there is.
+    """
     known = {dimension.id: dimension.ids for dimension in context.taxonomy.dimensions}
-    for target in targets:
+    for place, target in enumerate(targets):
         allowed = {
             "task": known.get("task", ()),
             "domain": known.get("domain", ()),
@@ -145,8 +149,8 @@ def check_targets(targets: Iterable[Target], context: Context) -> None:
             label = getattr(target, key)
             if label not in (ANY, *labels):
                 raise ConfigError(
-                    f'generalise.targets: {key} = "{label}" cannot be aimed at; give {ANY} or one of '
-                    f"{', '.join(labels)}"
+                    f'{context.recipe}: generalise.targets[{place}]: {key} = "{label}" cannot be aimed at; '
+                    f"give {ANY} or one of {', '.join(labels)}"
                 )
 
 
@@ -243,13 +247,25 @@ def run_aim(
         ).match_to_schema(AIMS, missing_columns="insert", integer_cast="upcast")
 
 
+def _check(settings: AimSettings, context: Context) -> None:
+    if settings.targets:
+        check_targets(settings.targets, context)
+        context.prompts.check(NAME, VARIABLES)
+
+
 def _aim_uses(settings: AimSettings, context: Context) -> Iterable[str]:
-    check_targets(settings.targets, context)
     return context.taxonomy.dimension("difficulty").ids
 
 
 AIM = GlobalStage(
-    name="aim", table="aims", columns=AIMS, version=1, settings=AimSettings, run=run_aim, uses=_aim_uses
+    name="aim",
+    table="aims",
+    columns=AIMS,
+    version=1,
+    settings=AimSettings,
+    run=run_aim,
+    uses=_aim_uses,
+    check=_check,
 )
 
 

@@ -17,14 +17,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, cast
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Final, cast, get_args
 
 import polars as pl
 from pydantic import Field
 
 from hydata.errors import ConfigError
-from hydata.prompts import Complexity, Prompt, Style
-from hydata.schema import CONVERSATIONS, Conversation, Output, Reject, canonical_json
+from hydata.prompts import Complexity, Language, Prompt, Style
+from hydata.schema import CONVERSATIONS, Conversation, Kind, Output, Reject, canonical_json
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis import bandit
 from hydata.synthesis.drafts import (
@@ -58,16 +60,18 @@ class Weights(Settings):
     style: Mapping[Style, Factor] = {}
     complexity: Mapping[Complexity, Factor] = {}
 
-    def check_labels(self, known: Mapping[str, Collection[str]]) -> None:
-        """Check the families and domains against the ids of the taxonomy, by dimension.
+    def check_labels(self, file: Path, known: Mapping[str, Collection[str]]) -> None:
+        """Check the families and domains, set in ``file``, against the ids of the taxonomy, by dimension.
 
         Raises:
-            ConfigError: names the key and the labels there are.
+            ConfigError: names the file, the key and the labels there are.
         """
         for key, dimension, given in (("family", "task", self.family), ("domain", "domain", self.domain)):
             if unknown := sorted(set(given) - set(known.get(dimension, ()))):
                 there = ", ".join(known.get(dimension, ()))
-                raise ConfigError(f"generate.weights.{key}: {unknown} are not in the taxonomy; use {there}")
+                raise ConfigError(
+                    f"{file}: generate.weights.{key}: {unknown} are not in the taxonomy; use {there}"
+                )
 
 
 class GenerateSettings(Settings):
@@ -86,6 +90,34 @@ class GenerateSettings(Settings):
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=192, ge=1)
+
+
+def _check(settings: GenerateSettings, context: Context) -> None:
+    labels = {dimension.id: dimension.ids for dimension in context.taxonomy.dimensions}
+    settings.weights.check_labels(context.recipe, labels)
+    context.prompts.check(NAME, VARIABLES)
+    if settings.weights == Weights():
+        return
+    unweighted = settings.model_copy(update={"weights": Weights()})
+    for language, kind in product(get_args(Language), get_args(Kind)):
+        prompts = context.prompts.find(NAME, language, kind)
+        if _odds(prompts, unweighted, context) and not _odds(prompts, settings, context):
+            families = sorted({family for p in prompts for family in p.header.families})
+            raise ConfigError(
+                f"{context.recipe}: generate.weights = {settings.weights.model_dump(exclude_defaults=True)}: "
+                f"no prompt for documents of kind {kind!r} in {language!r} is left; give one of their "
+                f"families ({', '.join(families) or 'they have none'}), domains, styles and complexities a "
+                "weight above 0"
+            )
+
+
+def _odds(
+    prompts: Sequence[Prompt], settings: GenerateSettings, context: Context
+) -> list[tuple[Prompt, float]]:
+    """Those of ``prompts`` that the settings let be drawn, and their odds."""
+    if not settings.personas:
+        prompts = [p for p in prompts if "persona" not in p.header.variables]
+    return weigh(prompts, settings.weights, _shares(context))
 
 
 def _uses(settings: GenerateSettings, context: Context) -> Iterable[str]:
@@ -133,10 +165,7 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
     """The instructions to ask for of one document; none if no prompt fits it."""
     id = row["document_id"]
     language = row["language"] or ""
-    prompts = context.prompts.find(NAME, language=language, kind=row["kind"])
-    if not settings.personas:
-        prompts = tuple(p for p in prompts if "persona" not in p.header.variables)
-    odds = weigh(prompts, settings.weights, _shares(context))
+    odds = _odds(context.prompts.find(NAME, language=language, kind=row["kind"]), settings, context)
     if not odds:
         return []
     # A question and the answer below it belong together: such a document is shown from its start.
@@ -244,4 +273,5 @@ STAGE = MapStage(
     settings=GenerateSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

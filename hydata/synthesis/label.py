@@ -51,6 +51,10 @@ class LabelSettings(Settings):
         return self
 
 
+def _check(settings: LabelSettings, context: Context) -> None:
+    context.prompts.check(NAME, VARIABLES)
+
+
 def _uses(settings: LabelSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.taxonomy.hash
@@ -126,4 +130,5 @@ STAGE = MapStage(
     settings=LabelSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

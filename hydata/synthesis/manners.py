@@ -58,24 +58,39 @@ class Manners(Protocol):
     def personas(self) -> float: ...
 
 
-def uses(settings: Manners, context: Context) -> Iterable[str]:
-    """What the manners add to a stage's identity.
+def _named(settings: Manners) -> dict[str, str]:
+    """The manners that may be taken, by the key of the recipe that asks for each."""
+    named = {"manner": settings.manner} if settings.manner is not None else {}
+    named |= {f"manners[{place}].manner": route.manner for place, route in enumerate(settings.manners)}
+    return named | ({"use_reference": WITH_REFERENCE} if settings.use_reference else {})
+
+
+def check(settings: Manners, context: Context) -> None:
+    """Check the names of the manners and the labels they are for.
 
     Raises:
         ConfigError: a manner without a prompt, a label that does not exist, no persona.
     """
     labels = {dimension.id: dimension.ids for dimension in context.taxonomy.dimensions}
     for place, route in enumerate(settings.manners):
-        check_when(f"respond.manners[{place}].when", route.when, {"language": None, **labels})
-    names = [settings.manner, *(route.manner for route in settings.manners)]
-    if settings.use_reference:
-        names.append(WITH_REFERENCE)
+        at = f"{context.recipe}: respond.manners[{place}].when"
+        check_when(at, route.when, {"language": None, **labels})
     known = {prompt.name for prompt in context.prompts.find(STEP)}
-    if unknown := sorted({name for name in names if name is not None} - known):
-        raise ConfigError(
-            f"respond: no manner {unknown[0]!r}; there are {', '.join(sorted(known)) or 'none'}"
-        )
-    if any(names):
+    for key, name in _named(settings).items():
+        if name not in known:
+            raise ConfigError(
+                f"{context.recipe}: respond.{key}: no manner {name!r} in {context.prompts.folder / STEP}; "
+                f"there are {', '.join(sorted(known)) or 'none'}"
+            )
+    if _named(settings):
+        context.prompts.check(STEP, VARIABLES)
+    if settings.personas:
+        context.prompts.hash(SYSTEM, ())
+
+
+def uses(settings: Manners, context: Context) -> Iterable[str]:
+    """What the manners add to a stage's identity."""
+    if _named(settings):
         yield context.prompts.hash(STEP, VARIABLES)
     if settings.personas:
         yield context.prompts.hash(SYSTEM, ())

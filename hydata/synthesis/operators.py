@@ -15,24 +15,18 @@ from hydata.stage import Context
 from hydata.synthesis.drafts import pick_weighted
 
 
-def check_operators(step: str, settings: str, names: Iterable[str], context: Context) -> None:
-    """Raise ``ConfigError`` if one of ``names``, given at ``settings`` of the recipe, is no operator of the
-    step, or an operator is for a label that the taxonomy has not."""
-    prompts = context.prompts.find(step)
-    known = {prompt.name for prompt in prompts}
+def check_operators(step: str, key: str, names: Iterable[str], context: Context) -> None:
+    """Check that ``names``, given at ``key`` of the recipe, are operators of the step.
+
+    Raises:
+        ConfigError: names the recipe, the key and what there is.
+    """
+    known = {prompt.name for prompt in context.prompts.find(step)}
     if unknown := sorted(set(names) - known):
-        raise ConfigError(f"{settings}: no prompts named {unknown}; there are {sorted(known)}")
-    labels = {dimension.id: dimension.ids for dimension in context.taxonomy.dimensions}
-    for prompt in prompts:
-        for key, dimension, wanted in (
-            ("families", "task", prompt.header.families),
-            ("domains", "domain", prompt.header.domains),
-        ):
-            if unknown := sorted(set(wanted) - set(labels.get(dimension, ()))):
-                raise ConfigError(
-                    f"{prompt.file}: {key}: no labels {unknown} in taxonomy/{dimension}.yaml; "
-                    f"there are {list(labels.get(dimension, ()))}"
-                )
+        raise ConfigError(
+            f"{context.recipe}: {key}: no prompts named {unknown} in {context.prompts.folder / step}; "
+            f"there are {', '.join(sorted(known)) or 'none'}"
+        )
 
 
 def fits(prompt: Prompt, labels: Mapping[str, str | None]) -> bool:

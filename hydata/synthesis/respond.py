@@ -84,6 +84,11 @@ class RespondSettings(Settings):
     max_tokens: int = Field(default=512, ge=1)
 
 
+def _check(settings: RespondSettings, context: Context) -> None:
+    manners.check(settings, context)
+    continuation.check(settings.continue_truncated, context)
+
+
 def _uses(settings: RespondSettings, context: Context) -> Iterable[str]:
     yield context.models.identity(ROLE)
     yield from manners.uses(settings, context)
@@ -276,4 +281,5 @@ STAGE = MapStage(
     settings=RespondSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

@@ -55,6 +55,11 @@ class SelfInstructSettings(Settings):
     max_tokens: int = Field(default=256, ge=1)
 
 
+def _check(settings: SelfInstructSettings, context: Context) -> None:
+    if settings.count:
+        context.prompts.check(NAME, VARIABLES)
+
+
 def _uses(settings: SelfInstructSettings, context: Context) -> Iterable[str]:
     yield context.prompts.hash(NAME, VARIABLES)
     yield context.models.identity(ROLE)
@@ -222,4 +227,5 @@ STAGE = MapStage(
     settings=SelfInstructSettings,
     run=run,
     uses=_uses,
+    check=_check,
 )

@@ -190,9 +190,28 @@ def test_the_output_is_no_input(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "in.jsonl", [{"text": "x"}])
     result = CliRunner().invoke(app, ["judge", "duplicates", str(path), "-o", str(path)])
     assert isinstance(result.exception, ConfigError)
-    for output in ("", str(tmp_path), "/dev/null", str(path / "out.parquet")):
+    (tmp_path / "folder.parquet").mkdir()
+    for output in ("", str(tmp_path), "/dev/null", str(path / "o.parquet"), str(tmp_path / "folder.parquet")):
         result = CliRunner().invoke(app, ["judge", "duplicates", str(path), "-o", output])
         assert isinstance(result.exception, ConfigError), output
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("duplicates", []), ("semantic", []), ("agreement", []), ("critique", ["--critic", "m"])],
+)
+@pytest.mark.parametrize("output", ["out.csv", "out", "out.parquet.gz", "parquet"])
+def test_no_judge_writes_parquet_under_another_name(
+    tmp_path: Path, name: str, options: list[str], output: str
+) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [{"text": "x"}])
+    before = set(tmp_path.iterdir())
+    arguments = ["judge", name, str(path), "-o", str(tmp_path / output), *options]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    said = f"-o {tmp_path / output}: Parquet is written; give a file name that ends in .parquet"
+    assert str(result.exception) == said
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_neither_threads_nor_room_change_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ def run(tmp_path: Path) -> Run:
                     models=models,
                     artefacts={},
                 )
+                stage.check(settings, context)
                 assert all(stage.uses(settings, context)) or stage.name == "agreement"
                 return await stage.run(frame, settings, context)
 

@@ -18,7 +18,7 @@ from hydata.synthesis.generalise import AIMS, AimSettings, DrawSettings, General
 from hydata.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).parents[2]
-CONTEXT = SimpleNamespace(seed=1, taxonomy=load_taxonomy(ROOT / "taxonomy"))
+CONTEXT = SimpleNamespace(seed=1, taxonomy=load_taxonomy(ROOT / "taxonomy"), recipe=Path("recipe.toml"))
 THINGS = ("lighthouses", "bells", "flags", "pilots", "fires", "towers", "anchors", "charts", "ropes", "sails")
 DONE = ("warn", "guide", "help", "delay", "tempt", "confuse")
 

@@ -86,8 +86,8 @@ def test_labels_of_prompts_and_weights_are_checked(tmp_path: Path) -> None:
     PROMPTS.check_labels(labels)
     with pytest.raises(ConfigError, match=r"(?s)\.md: families: \['coding'.*task\.yaml"):
         PROMPTS.check_labels(labels | {"task": FAMILIES[:1] + FAMILIES[2:]})
-    with pytest.raises(ConfigError, match=r"generate\.weights\.family: \['cooking'\].*use m"):
-        Weights(family={"cooking": 2}).check_labels({"task": ("m",), "domain": ()})
+    with pytest.raises(ConfigError, match=r"r\.toml: generate\.weights\.family: \['cooking'\].*use m"):
+        Weights(family={"cooking": 2}).check_labels(Path("r.toml"), {"task": ("m",), "domain": ()})
     folder = tmp_path / "generate"
     folder.mkdir()
     for header, said in (

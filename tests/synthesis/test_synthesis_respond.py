@@ -39,6 +39,7 @@ def scripted(
             config = pointing(script.url, concurrency=1)
             async with open_models(config, tmp_path / "journal.sqlite") as models:
                 context = Context(1, PROMPTS, TAXONOMY, Policy(final=Section()), models, {})
+                respond.STAGE.check(settings, context)
                 assert all(respond.STAGE.uses(settings, context))
                 return await respond.STAGE.run(frame, settings, context), script.bodies
 
@@ -195,7 +196,10 @@ def test_the_first_manner_that_fits_the_labels_is_taken(run, task: str | None, m
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"manner": "operatic"}, "no manner 'operatic'; there are brief, direct"),
+        (
+            {"manner": "operatic"},
+            r"recipe\.toml: respond\.manner: no manner 'operatic' in .*; there are brief, direct",
+        ),
         ({"manners": ({"when": {"task": "cooking"}, "manner": "brief"},)}, "no label 'cooking'"),
         ({"manners": ({"when": {"mood": "good"}, "manner": "brief"},)}, "no dimension 'mood'"),
     ],

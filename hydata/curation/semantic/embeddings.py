@@ -218,6 +218,11 @@ def identity(settings: EmbeddingsSettings, context: Context) -> str:
     return local_encoder(settings).identity
 
 
+def _check(settings: EmbeddingsSettings, context: Context) -> None:
+    """An encoder that is not here is missed before any work: every record is to have a vector."""
+    identity(settings, context)
+
+
 def _uses(settings: EmbeddingsSettings, context: Context) -> Iterable[str]:
     return (identity(settings, context),)
 
@@ -234,4 +239,5 @@ def stage(settings: EmbeddingsSettings) -> MapStage:
         run=run_remote if remote else run_local,
         computes=not remote,
         uses=_uses,
+        check=_check,
     )
