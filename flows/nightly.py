@@ -56,10 +56,10 @@ async def nightly(
         progress = await acreate_progress_artifact(0, key=artifact_key(session, "progress"))
 
         async def report(position: int, text: str, share: float) -> None:
-            percent = 100 * (position + share) / len(session.nodes)
+            percent = 100 * (position + share) / len(session.todo)
             await aupdate_progress_artifact(progress, percent, text)
 
-        for position, node in enumerate(session.nodes):
+        for position, node in enumerate(session.todo):
             work = session.pending(node)
             get_run_logger().info("%s: %d to do, %d done", node.id, len(work.jobs), len(work.done))
             results = await run_tasks(

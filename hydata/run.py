@@ -89,7 +89,7 @@ async def run_recipe(
             progress.job(job.node, sum(shard.rows.get(shard.table, 0) for shard in result.shards))
             return job, result
 
-        for node in session.nodes:
+        for node in session.todo:
             work = session.pending(node)
             progress.node(node, len(work.done), len(work.done) + len(work.jobs), session.ledger)
             ticker = asyncio.create_task(_tick(progress))

@@ -3,7 +3,7 @@
 A ``Session`` holds the warehouse's lock, the head and the model client. Whoever drives it, the
 command line in this process or a Prefect flow with a task a job, does the same thing:
 
-    for node in session.nodes:
+    for node in session.todo:
         work = session.pending(node)
         results = [(job, await session.execute(job)) for job in work.jobs]   # in any order, several at once
         session.finish(work, results)
@@ -95,7 +95,7 @@ class Session:
         self,
         root: Path,
         recipe: Recipe,
-        nodes: tuple[Node, ...],
+        todo: tuple[Node, ...],
         head: Head,
         context: Context,
         rebuild: frozenset[str],
@@ -103,7 +103,9 @@ class Session:
         self.root = root
         self.recipe = recipe
         self.head = head
-        self.nodes = nodes
+        self.nodes = plan(recipe)
+        self.todo = todo
+        """The nodes of this run, a beginning of the plan."""
         self.schemas = table_schemas()
         self.older: Counter[str] = Counter()
         """Shards by stage that are current under an older identity, seen by ``pending``."""
@@ -176,7 +178,7 @@ class Session:
             ConfigError: one is missing.
         """
         reached = {start.id}
-        for node in self.nodes:
+        for node in self.todo:
             sources = (source for table in RECORDS for source in node.reads.get(table, ()))
             if reached.isdisjoint(sources):
                 continue
@@ -355,9 +357,8 @@ class Session:
             artefact = result.artefact or artefact
         state = NodeState(work.fingerprint, done, artefact)
         head = self.head if state == earlier else self.head.with_node(node.id, state)
-        whole = plan(self.recipe)  # of which the session's nodes may be the beginning
-        if node == whole[-1] and len(results) == len(work.jobs):
-            head = head.only(node.id for node in whole)
+        if node == self.nodes[-1] and len(results) == len(work.jobs):
+            head = head.only(node.id for node in self.nodes)
         if head != self.head:
             self.head = head
             write_head(self.root, head)
@@ -411,14 +412,14 @@ async def open_session(
     the model client.
 
     ``journal``: another warehouse's journal to share, instead of this one's own. ``outbox``: where requests
-    go instead of being sent. ``until``: the last node of the session, see ``planned``.
+    go instead of being sent. ``until``: the last node of this run, see ``planned``.
     Models are started at the first call that needs them. On leaving, ``hydata.duckdb`` is renewed.
 
     Raises:
         ConfigError: a file of the recipe is wrong.
         WarehouseError: another run holds the lock.
     """
-    nodes = planned(recipe, until)
+    todo = planned(recipe, until)
     with locked(root):
         head = without_missing(root, read_head(root, recipe.name))
         sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
@@ -426,9 +427,9 @@ async def open_session(
         models = open_models(recipe.models_config(), journal, recipe.budget, outbox)
         arms = bandit.freeze(root, head, table_schemas()) if recipe.has_bandit else {}
         context = load_context(recipe, models, arms)
-        check_names(nodes, context)
+        check_names(todo, context)
         async with models:
-            session = Session(root, recipe, nodes, head, context, frozenset(rebuild))
+            session = Session(root, recipe, todo, head, context, frozenset(rebuild))
             try:
                 yield session
                 record_provenance(root, recipe.name, recipe.file, sha256)

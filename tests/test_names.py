@@ -263,6 +263,8 @@ def test_a_recipe_that_only_curates_needs_neither_roles_nor_prompts_of_synthesis
     recipe = load_recipe(own / "recipe.toml", (str(own / "set.jsonl"),))
     session = asyncio.run(run_recipe(own / "w", recipe))
     assert sum(s.rows["critiques"] for s in session.head.nodes["critique"].shards) == 1
+    ended = asyncio.run(run_recipe(own / "w", recipe, until="ingest"))
+    assert ended.head.nodes == session.head.nodes  # what is behind the end stays current
 
 
 @pytest.mark.parametrize(
