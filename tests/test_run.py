@@ -46,12 +46,13 @@ def query(session: Session, text: str) -> list[tuple[object, ...]]:
 
 def files(root: Path) -> dict[str, tuple[int, int]]:
     """Every finished shard with what would tell that it was written again. Rejects are left out: they are
-    written before the shard they belong to, and again if a run is killed between the two; so are parts of a
-    snapshot whose manifest is not written yet."""
+    written before the shard they belong to, and again if a run is killed between the two; so are artefacts,
+    which the head names after they are written, and parts of a snapshot whose manifest is not written
+    yet."""
     return {
         p.relative_to(root).as_posix(): (p.stat().st_ino, p.stat().st_mtime_ns)
         for p in root.rglob("*.parquet")
-        if p.relative_to(root).parts[0] != "rejects"
+        if p.relative_to(root).parts[0] not in ("rejects", "artefacts")
         and (not p.name.startswith("part-") or (p.parent / "_manifest.json").exists())
     }
 
