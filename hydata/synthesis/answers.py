@@ -149,8 +149,8 @@ def _ends(text: str) -> str:
 # --- where it stands --------------------------------------------------------------------------------
 
 _BE = (
-    r"(?:(?:is|are)(?:n['’]t)?|(?:can?|could|should|would|wo|will|must)(?:n['’]t| ?not)? (?:be|equal)"
-    r"|equals?|comes? (?:out )?to|turns out to be)\b"
+    r"(?:(?:is|are)(?:n['’]t)?|(?:can?|could|should|would|wo|will|must)(?:n['’]t| ?not) (?:be|equal)"
+    r"|(?:should|will|must) (?:be|equal)|equals?|comes? (?:out )?to|turns out to be)\b"
 )
 _MARKED = re.compile(
     r"(?:(?<![A-Za-z])(?:final |correct |right )?(?:answers?|ans\.?)[\"'”*]{0,3}"
@@ -158,6 +158,8 @@ _MARKED = re.compile(
     r"|^A:|####|<answer>"
     r"|^[#*\s]{1,9}(?:the )?(?:(?:final )?answer|(?:最终|参考)?答案)\**[ \t]*$"
     r"|\b(?:correct|right) (?:option|choice)\s*(?:is|:)"
+    r"|\b(?:statement|proposition|assertion) is(?=\s+(?:not )?(?:true|false|(?:in)?correct|wrong)\b)"
+    r"|(?:说法|命题|陈述|判断)是?(?=不?(?:正确|对)|错误|错的)"
     r"|【(?:最终|正确|参考)?答案】"
     r"|(?:最终|正确|最后的?)?(?:答案|结果|选项|得数)\**\s*(?:是|为|应为|应该是|应?选|等于|[:：]"
     r"|(?:并|绝|肯定)?不(?:可能|应该?|会|一定)?(?:[是为选]|等于)|[并绝]非)"
@@ -175,11 +177,17 @@ _BUT = re.compile(
     r"\bbut(?: rather)?\b|\brather\b(?! than)|[,;]\s*(?:it|that)(?:['’]s| is)\b|而是|应该?[是为]",
     re.IGNORECASE,
 )
-_RETRACTED = re.compile(
-    r"\b(?:wait|actually|correction|oops)\b|等等|等一下|更正|不对|算错|有误", re.IGNORECASE
-)
+_RETRACTED = re.compile(r"\b(?:wait|correction|oops)\b|等等|等一下|更正|不对|算错|有误", re.IGNORECASE)
 _REVISED = re.compile(r"\b(?:should|must) (?:actually )?be\b|应该?[是为]", re.IGNORECASE)
 """Behind a retraction, this is a mark as well."""
+_RESULT = re.compile(r"\bwhich (?:is|equals|gives|makes)\b|,\s*so\b|[，,]\s*(?:即|也就是)", re.IGNORECASE)
+"""Behind it stands what the term before it comes to."""
+_PLAIN_START = re.compile(
+    r"[\s*$¥€£]*-?\d[\d.,/]*(?!\s*(?:[-+*/×÷^和与加减乘除]|(?:times|plus|minus)\b))(?![\d.,/])"
+)
+_SEVERAL = re.compile(
+    r"[\s*]*(?:both\s+)?[(（]?[A-H][)）]?\s*(?:and|or|和|与|或)\s*[(（]?[A-H](?![A-Za-z])", re.IGNORECASE
+)
 _CLAUSE_END = re.compile(r"\n|。|；|</|\.(?=\s|\Z)|!(?=\s|\Z)(?!\s*[-=+*/×÷≈)])")
 _INLINE_MATH = re.compile(
     r"\s*\**(?:\$\$?(?=\S)(.+?)(?<=\S)\$\$?(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\])", re.DOTALL
@@ -213,9 +221,9 @@ def extract_answer(text: str, form: Form, percent: bool = False) -> Answer | Non
     ``percent``: the question asks for a percentage, so that "50%" and "50" are the same; otherwise
     "50%" is one half.
     """
-    text = _spelled(text.rpartition(_THOUGHT)[2].strip())
-    opening = text[:SHORT].partition("\n")[0].strip()
-    text = text[-TAIL:]
+    text = text.rpartition(_THOUGHT)[2].strip()
+    opening = _spelled(text[:SHORT].partition("\n")[0].strip())
+    text = _spelled(text[-TAIL:])
     boxed, end = _boxed(text)
     retracted = max((found.start() for found in _RETRACTED.finditer(text, end)), default=None)
     marks = list(_MARKED.finditer(text, end))
@@ -256,6 +264,10 @@ def _marked(rest: str, form: Form, percent: bool, negated: bool = False) -> Answ
         if (but := _BUT.search(clause)) is None or _NOT.match(clause, but.end()):
             return None
         return _marked(clause[but.end() :], form, percent)
+    if form == "choice" and _SEVERAL.match(clause):
+        return None
+    if form == "number" and (result := _RESULT.search(clause)) and not _PLAIN_START.match(clause):
+        return _marked(clause[result.end() :], form, percent)
     if math := _INLINE_MATH.match(rest):
         parts = [_inside(math)]
         while (also := _AND.match(rest, math.end())) and (math := _INLINE_MATH.match(rest, also.end())):
@@ -450,7 +462,11 @@ _FALSE = re.compile(
     r"\b(?:false|no|incorrect|not (?:true|correct|right|yes)|wrong)\b|错误|不正确|不对|不是|错|\A否\Z",
     re.IGNORECASE,
 )
-_NOT_FALSE = re.compile(r"(?:\bnot|不是)\s*(?:false|wrong|incorrect|错)", re.IGNORECASE)
+_NOT_FALSE = re.compile(
+    r"(?:\bnot|不是)\s*(?:false|wrong|incorrect|错)|\bno (?:doubt|question)\b(?!.{0,40}\b(?:not|false|wrong))"
+    r"|没有?错|无误",
+    re.IGNORECASE,
+)
 _WRAPPED = re.compile(r"\\(?:text(?:bf|rm|it|normal)?|mathrm|mathbf|mbox|boxed) ?\{([^{}]{0,999})\}")
 _FRACTION = re.compile(r"(\d{0,9}) ?\\[dtc]?frac ?(?:\{([^{}]{1,99})\} ?\{([^{}]{1,99})\}|(\d)(\d))")
 _NOISE = re.compile(

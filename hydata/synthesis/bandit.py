@@ -35,11 +35,12 @@ from hydata.prompts import Prompt, PromptLibrary
 from hydata.schema import canonical_json, hash128
 from hydata.stage import Context, Settings
 from hydata.synthesis.drafts import shuffled
-from hydata.warehouse import Head, Shard, connect, write_atomic
+from hydata.warehouse import Head, NodeState, connect, write_atomic
 from hydata.yields import yields
 
 FINAL = "decide/final"
-"""The node whose results tell what is accepted; each round of follow-ups has one more."""
+"""The node whose results tell what is accepted. Rounds of follow-ups have further ones, whose results count
+from the next time on that this one has new results: weights must not change between two rounds."""
 
 PRIOR = 2
 DRAWS = 20_000
@@ -149,7 +150,7 @@ def freeze(root: Path, head: Head, schemas: Mapping[str, pl.Schema]) -> dict[str
                 return {prompt: Arm(**counts) for prompt, counts in kept["arms"].items()}
         except (ValueError, KeyError, TypeError) as error:
             raise WarehouseError(f"{path}: damaged ({error}); remove it, it is made anew") from error
-    if not _final_shards(head):
+    if not head.nodes.get(FINAL, NodeState("")).shards:
         return {}
     found: dict[str, Arm] = {}
     with connect(root, head, schemas) as con:
@@ -167,9 +168,4 @@ def hand_on(root: Path, head: Head, arms: Mapping[str, Arm]) -> None:
 
 
 def _decided(head: Head) -> str:
-    return hash128(*(shard.path for shard in _final_shards(head)))
-
-
-def _final_shards(head: Head) -> list[Shard]:
-    finals = sorted(id for id in head.nodes if id == FINAL or id.startswith(f"{FINAL}/"))
-    return [shard for id in finals for shard in head.nodes[id].shards]
+    return hash128(*(shard.path for shard in head.nodes.get(FINAL, NodeState("")).shards))

@@ -36,9 +36,12 @@ _NUMERAL = "[零〇一二两三四五六七八九十百千万亿]"
 _COUNTED = "[个只元天人年月日本次岁倍条名张棵辆米千位件支种块页组度号点分秒时斤克厘毫公平立吨升]"
 _PART = rf"(?:\d{{1,30}}(?:\.\d{{1,30}})?|{_NUMERAL}{{1,30}}(?:点{_NUMERAL}{{1,30}})?)"
 _OF = re.compile(rf"(?P<sign>负)?(?:(?P<whole>{_PART})又)?(?P<under>{_PART})分之(?P<over>{_PART})")
-_SCALED = re.compile(r"\d[\d,]{0,30}(?:\.\d{1,30})?\s*[万亿千百](?:\d{0,12}[万亿千百]?){0,4}")
+_MEASURED = "(?![米克瓦卡赫焦牛帕伏])"  # 5千米 is 5 km
+_SCALED = re.compile(
+    rf"\d[\d,]{{0,30}}(?:\.\d{{1,30}})?\s*(?:[万亿百]|千{_MEASURED})(?:\d{{0,12}}(?:[万亿百]|千{_MEASURED})?){{0,4}}"
+)
 _WRITTEN = re.compile(
-    rf"(?<![几数上])(?P<sign>负)?(?P<value>{_NUMERAL}+(?:点[零〇一二三四五六七八九]+)?)"
+    rf"(?<![几数上\d])(?P<sign>负)?(?P<value>{_NUMERAL}+(?:点[零〇一二三四五六七八九]+)?)"
     rf"(?=\s*(?:{_COUNTED}|\Z|[，。,.;；%％)）]))"
 )
 _ANNOUNCED = re.compile(

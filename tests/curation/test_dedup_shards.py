@@ -35,13 +35,9 @@ def test_answers_are_compared_with_those_to_their_instruction(tmp_path: Path) ->
     said = ["It is seven.", "It is eight.", "It  is SEVEN.", " ".join(f"because{i}" for i in range(40))]
     said.append(said[-1] + " indeed")
 
-    def answers(step: str, parent: str) -> list[Conversation]:
-        return [
-            Conversation(
-                step, (Message("user", asked), Message("assistant", text)), "u", i, parent_ids=(parent,)
-            )
-            for i, text in enumerate(said)
-        ]
+    def answers(step: str, parent: str, question: str = asked) -> list[Conversation]:
+        turns = [(Message("user", question), Message("assistant", text)) for text in said]
+        return [Conversation(step, turn, "u", i, parent_ids=(parent,)) for i, turn in enumerate(turns)]
 
     def kept(*groups: list[Conversation]) -> list[list[bool]]:
         frame = conversations_frame([c for group in groups for c in group])
@@ -56,9 +52,12 @@ def test_answers_are_compared_with_those_to_their_instruction(tmp_path: Path) ->
     assert sum(one[0::2][:2]) == 1, "the same but for case and white space"
     assert one[1]
     assert sum(one[3:]) == 1
-    two = kept(answers("respond", "00112233445566778899aabbccddeeff"), answers("respond", "f" * 32))
+    other = answers("respond", "f" * 32, f"{asked} again")
+    two = kept(answers("respond", "00112233445566778899aabbccddeeff"), other)
     assert list(map(sum, two)) == [3, 3], "the same answers to another instruction"
     assert sum(kept(answers("dataset", "f" * 32))[0]) == 1, "rows of a dataset are compared whole"
+    both = kept(answers("respond", "f" * 32), answers("dataset", "0" * 32)[1:2])
+    assert sum(map(sum, both)) == 3, "one that was made and a dataset's do not both stay"
 
 
 @pytest.mark.parametrize("seed", range(6))

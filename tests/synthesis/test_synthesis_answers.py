@@ -323,6 +323,19 @@ ENDINGS: list[tuple[str, str, str | None]] = [
     (APPLES_ZH, "小明现在有七个苹果了。", "7"),
     (APPLES_ZH, "约为3.5×10^3人", "3500"),
     (APPLES_ZH, "答案不应是5，应该是7。", "7"),
+    (APPLES, "The answer is 42.\n\nNote: the answer would be 43 if we counted 0.", "42"),
+    (APPLES, "\\boxed{12}\n\nActually, that confirms it: the answer is 2 less than 14.", "12"),
+    (APPLES, "The answer is the sum of 3 and 4, which is 7.", "7"),
+    (APPLES, "The answer is 12, which is 2 more than 10.", "12"),
+    (APPLES, "The answer: 10 - 3, so 7.", "7"),
+    (APPLES_ZH, "答案是3和4的和，即7。", "7"),
+    (APPLES_ZH, "答：甲的速度是5千米/时。", "5"),
+    (APPLES_ZH, "答案是5千米。", "5 km"),
+    (ANIMAL_ZH, "The answer is A or B? No, it's C.", None),
+    (PRIME, "答案：没错，正确", "true"),
+    (PRIME, "答：这个说法没错。", "true"),
+    (PRIME, "The statement is not true.", "false"),
+    (PRIME, "So the statement is false.", "false"),
 ]
 
 

@@ -105,18 +105,13 @@ def read_texts(texts: pa.Array) -> Texts:
     )
 
 
-def grouped(texts: Texts, within: UInt64Array) -> Texts:
-    """The same, but that texts of different groups have nothing in common: their hashes differ by those of
-    the groups, ``within``. Group 0 stays as it is."""
-    sets = texts.sets
-    row = np.repeat(np.arange(len(texts), dtype=np.uint64), sets.sizes)
-    salted = sets.values ^ (within & np.uint64(0xFFFFFFFF)).astype(np.uint32)[row]
-    ordered = row << np.uint64(32) | salted
+def apart(sets: ShingleSets, groups: UInt32Array) -> ShingleSets:
+    """The same, but that sets of different groups have nothing in common: their hashes differ by those of the
+    ``groups``, one a set. Group 0 stays as it is."""
+    row = np.repeat(np.arange(len(sets), dtype=np.uint64), sets.sizes)
+    ordered = row << np.uint64(32) | (sets.values ^ groups[row])
     ordered.sort()
-    values = (ordered & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    return Texts(
-        texts.text ^ within, texts.words ^ within[:, None], texts.length, ShingleSets(values, sets.offsets)
-    )
+    return ShingleSets((ordered & np.uint64(0xFFFFFFFF)).astype(np.uint32), sets.offsets)
 
 
 def _read(texts: pa.Array) -> tuple[Texts, BoolArray]:

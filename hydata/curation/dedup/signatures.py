@@ -19,16 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydata.curation.dedup import kernels
-from hydata.curation.dedup.kernels import Int64Array, UInt32Array, UInt64Array
+from hydata.curation.dedup.kernels import Int64Array, UInt32Array
 from hydata.curation.dedup.minhash import PERMUTATIONS, banding, keys_of, signatures
-from hydata.curation.dedup.shingles import ShingleSets, grouped, read_texts
+from hydata.curation.dedup.shingles import ShingleSets, apart, read_texts
 from hydata.curation.dedup.signed import Fetched, Signed
 from hydata.errors import WarehouseError
 from hydata.schema import Output, instruction_text, response_text
 from hydata.stage import Context, MapStage, Settings
 
 VERSION = 3
-"""Of the hashes and the columns: signatures of different versions are not to be compared."""
+"""Of the hashes and the columns; those of version 2 knew whole conversations of answers only."""
 
 THRESHOLD = 0.8
 """The default least similarity of duplicates: what band keys are stored for."""
@@ -60,9 +60,13 @@ _SMALL = {name: COLUMNS[name] for name in _SMALL_NAMES}
 
 class SignaturesSettings(Settings):
     """``scope`` is the text compared: the instruction (all user turns), or the conversation (all turns but
-    the system's). Of what the respond stage made the latter is the answer, compared with the other answers to
-    its instruction alone: of a long instruction and short answers all conversations are alike, and
-    instructions have been compared before."""
+    the system's).
+
+    Of conversations that the respond stage made, the shingles are those of the answer, and are compared with
+    those of other answers to the same instruction only: of a long instruction and short answers all
+    conversations are alike, and the instructions have been compared before they were answered. Conversations
+    that differ in no word are found wherever they come from; a dataset's that are merely like one that was
+    made are not."""
 
     scope: Scope = "instruction"
 
@@ -77,13 +81,12 @@ def scope_text(scope: Scope) -> pl.Expr:
     return joined.fill_null("").alias("text")
 
 
-def sign(ids: pl.Series, scope: Scope, texts: pa.Array, within: UInt64Array | None = None) -> pl.DataFrame:
-    """Rows of ``COLUMNS`` for the records ``ids``, whose texts of ``scope`` are ``texts``. Those of different
-    groups, if there is ``within`` which each is, have nothing in common."""
+def sign(ids: pl.Series, scope: Scope, texts: pa.Array, sets: ShingleSets | None = None) -> pl.DataFrame:
+    """Rows of ``COLUMNS`` for the records ``ids``, whose texts of ``scope`` are ``texts``; their shingles are
+    ``sets``, if it is given."""
     read = read_texts(texts)
-    if within is not None:
-        read = grouped(read, within)
-    signature = signatures(read.sets)
+    sets = read.sets if sets is None else sets
+    signature = signatures(sets)
     keys = keys_of(signature, *banding(THRESHOLD))
     return pl.DataFrame(
         {
@@ -95,8 +98,8 @@ def sign(ids: pl.Series, scope: Scope, texts: pa.Array, within: UInt64Array | No
             "length": read.length,
             "band_keys": _bytes(keys, np.arange(len(ids) + 1) * keys.shape[1]),
             "signature": pl.Series(signature, dtype=pl.Array(pl.UInt32, PERMUTATIONS)),
-            "shingle_count": read.sets.sizes,
-            "shingle_bytes": _bytes(read.sets.values, read.sets.offsets),
+            "shingle_count": sets.sizes,
+            "shingle_bytes": _bytes(sets.values, sets.offsets),
         }
     ).cast(COLUMNS)
 
@@ -108,16 +111,24 @@ def _bytes(values: UInt32Array, offsets: Int64Array) -> pl.Series:
 
 async def run(conversations: pl.DataFrame, settings: SignaturesSettings, context: Context) -> Output:
     """Conversations to rows of ``COLUMNS``, one each."""
-    texts, within = scope_text(settings.scope), None
-    if settings.scope == "conversation" and conversations["step"].is_in(["respond"]).any():
-        answered = pl.col("step") == "respond"
-        texts = pl.when(answered).then(response_text()).otherwise(texts)
-        # Ids are hexadecimal digits of a hash.
-        group = pl.when(answered).then(pl.col("parent_ids").list.first().str.head(16)).fill_null("0" * 16)
-        number = group.str.decode("hex").bin.reinterpret(dtype=pl.UInt64)
-        within = conversations.select(number).to_series().to_numpy()
-    found = conversations.select(texts.alias("text")).to_series()
-    return Output(sign(conversations["record_id"], settings.scope, found.to_arrow(), within))
+    texts = conversations.select(scope_text(settings.scope)).to_series()
+    sets = _of_answers(conversations, texts) if settings.scope == "conversation" else None
+    return Output(sign(conversations["record_id"], settings.scope, texts.to_arrow(), sets))
+
+
+def _of_answers(conversations: pl.DataFrame, texts: pl.Series) -> ShingleSets | None:
+    """The shingles of conversations with these ``texts``, of answers that were made apart from all but their
+    siblings; None: there are none of these."""
+    answered = pl.col("step") == "respond"
+    if not conversations.select(answered.any()).item():
+        return None
+    digits = pl.col("parent_ids").list.first().str.head(8)  # ids are digits of a hash
+    group = digits.str.to_integer(base=16, dtype=pl.UInt32, strict=False).fill_null(0)
+    own = conversations.select(
+        text=pl.when(answered).then(response_text()).otherwise(texts),
+        group=pl.when(answered).then(group).otherwise(pl.lit(0, pl.UInt32)),
+    )
+    return apart(read_texts(own["text"].to_arrow()).sets, own["group"].to_numpy())
 
 
 STAGE = MapStage(
