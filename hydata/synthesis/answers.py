@@ -149,8 +149,8 @@ def _ends(text: str) -> str:
 # --- where it stands --------------------------------------------------------------------------------
 
 _BE = (
-    r"(?:(?:is|are)(?:n['’]t)?|(?:can?|could|should|would|wo|will|must)(?:n['’]t| ?not) (?:be|equal)"
-    r"|(?:should|will|must) (?:be|equal)|equals?|comes? (?:out )?to|turns out to be)\b"
+    r"(?:(?:is|are)(?:n['’]t)?|(?:can?|could|should|would|wo|will|must)(?:n['’]t| ?not)? (?:be|equal)"
+    r"|equals?|comes? (?:out )?to|turns out to be)\b"
 )
 _MARKED = re.compile(
     r"(?:(?<![A-Za-z])(?:final |correct |right )?(?:answers?|ans\.?)[\"'”*]{0,3}"
@@ -178,9 +178,13 @@ _BUT = re.compile(
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(r"\b(?:wait|correction|oops)\b|等等|等一下|更正|不对|算错|有误", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:would|could) (?:be|equal)\b", re.IGNORECASE)
+"""Beside other marks, one of a case that is only supposed."""
 _REVISED = re.compile(r"\b(?:should|must) (?:actually )?be\b|应该?[是为]", re.IGNORECASE)
 """Behind a retraction, this is a mark as well."""
-_RESULT = re.compile(r"\bwhich (?:is|equals|gives|makes)\b|,\s*so\b|[，,]\s*(?:即|也就是)", re.IGNORECASE)
+_RESULT = re.compile(
+    r"\bwhich (?:is|equals|gives|makes)\b|,\s*so(?=[\s*$€£]*-?\d)|[，,]\s*(?:即|也就是)", re.IGNORECASE
+)
 """Behind it stands what the term before it comes to."""
 _PLAIN_START = re.compile(
     r"[\s*$¥€£]*-?\d[\d.,/]*(?!\s*(?:[-+*/×÷^和与加减乘除]|(?:times|plus|minus)\b))(?![\d.,/])"
@@ -233,7 +237,8 @@ def extract_answer(text: str, form: Form, percent: bool = False) -> Answer | Non
         marks = [mark for mark in marks if retracted is not None and mark.start() > retracted]
     elif (said := _json(text)) is not None:
         return _marked(said, form, percent)
-    marks = marks[-_MARKS:]
+    firm = [mark for mark in marks if not _SUPPOSED.search(mark[0])]
+    marks = (firm or marks)[-_MARKS:]
     read = [
         _marked(text[mark.end() :], form, percent, _NOT_MARK.search(mark[0]) is not None) for mark in marks
     ]
