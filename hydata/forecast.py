@@ -74,8 +74,6 @@ UNASKED = (
     "not_an_instruction",
     "multi_turn",
     "not_complete",
-    "not_sound",
-    "another_answer",
     "not_alternating",
     "not_needed",
     "shortfall",

@@ -187,6 +187,7 @@ def check_measures(
 
 # --- SQL ---------------------------------------------------------------------------------------------
 
+ONE_ANSWER = "final, one answer"
 DECISION_ROWS = 1_000_000
 """Rows of one frame of decisions: about 50 MB."""
 
@@ -202,13 +203,15 @@ def decide(
     schemas: Mapping[str, pl.Schema],
     without: Collection[str] = (),
     also_drop: Mapping[str, str] = MappingProxyType({}),
+    one_answer: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Apply a section to the ``conversations`` in ``con``, beside whose view stand the judges' views.
 
     Yields frames of ``DECISIONS`` in the order of record ids: ``status`` is kept, dropped or
     undecided; ``reasons`` are the drop reasons, or the missing judges of an undecided record. What
     concerns the tables ``without`` is left out: their judges have not judged yet. ``also_drop`` maps a
-    further reason to the view of ``con`` that holds the ids of whom it concerns.
+    further reason to the view of ``con`` that holds the ids of whom it concerns. ``one_answer``: instead of
+    ``answers_per_instruction`` one is kept; these decisions are called ``ONE_ANSWER``.
 
     Raises:
         WarehouseError: two conversations have the same id.
@@ -221,7 +224,9 @@ def decide(
             f"record {twice[0]} stands twice in conversations; this is a defect, please report it"
         )
     section = policy.section(name).without(without)
-    label = f"{name} without {' and '.join(without)}" if without else name
+    if one_answer:
+        section = section.model_copy(update={"answers_per_instruction": 1})
+    label = ONE_ANSWER if one_answer else f"{name} without {' and '.join(without)}" if without else name
     measures = sorted(
         {c.measure for c in section.drop.values()}
         | {p.measure for p in section.prefer}

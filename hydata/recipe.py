@@ -33,7 +33,7 @@ from hydata.errors import ConfigError
 from hydata.ingest import IngestSettings
 from hydata.models import Budget, Models, ModelsConfig, load_models
 from hydata.models.router import check_labels
-from hydata.policy import check_measures, load_policy
+from hydata.policy import ONE_ANSWER, check_measures, load_policy
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
@@ -286,17 +286,23 @@ def _turn(name: str, turn: int) -> str:
 def _follow_up(recipe: Recipe, turn: int) -> Iterator[Node]:
     """The user's next turn in conversations that the round before has kept: instructions like any other."""
     before, made, part = turn - 1, (f"follow_up/{turn}",), f"followed/{turn}"
-    answered = _turn("answered", before)
-    admit = _turn("admit/final", before)
+    answered = {_turn("answered", before): (_turn("respond", before),)}
+    judged, best, admit = _measured(answered), f"decide/continued/{turn}", f"admit/continued/{turn}"
+    yield Node(
+        best,
+        decisions.DECIDE,
+        decisions.DecideSettings(section="final", of="responses", one_answer=True),
+        _finally(recipe, judged, before),
+    )
     yield Node(
         admit,
         decisions.ADMIT,
-        decisions.AdmitSettings(section="final", one_answer=True, shard_rows=recipe.ingest.shard_rows),
+        decisions.AdmitSettings(section=ONE_ANSWER, shard_rows=recipe.ingest.shard_rows),
         {
-            "conversations": (_turn("respond", before),),
-            "decisions": (_turn("decide/final", before),),
-            "language": (f"language/{answered}",),
-            "labels": (f"classify/{answered}",),
+            "conversations": judged["conversations"],
+            "decisions": (best,),
+            "language": judged["language"],
+            "labels": judged["labels"],
         },
         {"admitted": (admit,)},
         appends=True,
@@ -312,7 +318,7 @@ def _answered(recipe: Recipe, turn: int, others: Mapping[str, tuple[str, ...]]) 
     ``others``."""
     respond_node, part = _turn("respond", turn), _turn("answered", turn)
     parts = {**others, part: (respond_node,)}
-    gate, judged, final = _turn("critique", turn), _measured(parts), _turn("decide/final", turn)
+    gate = _turn("critique", turn)
     yield Node(respond_node, respond.STAGE, recipe.respond, {"admitted": (f"admit/{respond_node}",)})
     yield from _measures(recipe, part, parts[part], (recipe.duplicates.responses,))
     yield _classify(part, parts[part])
@@ -320,20 +326,29 @@ def _answered(recipe: Recipe, turn: int, others: Mapping[str, tuple[str, ...]]) 
     yield Node(_turn("weigh", turn), weigh.STAGE, recipe.weigh, {"agreement": (_turn("agreement", turn),)})
     yield from _gate(recipe, gate, "responses", parts)
     yield Node(gate, critique.STAGE, recipe.critique, {"admitted": (f"admit/{gate}",)})
-    if turn:  # what they continue, and what became of that
-        judged["conversations"] += (f"follow_up/{turn}",)
-        judged["decisions"] = (_turn("decide/final", turn - 1),)
     yield Node(
-        final,
+        _turn("decide/final", turn),
         decisions.DECIDE,
         decisions.DecideSettings(section="final", of="responses"),
-        {
-            **judged,
-            "duplicates": (f"duplicates/{gate}",),
-            "semantic": (f"semantic/{gate}",) if recipe.semantic.enabled else (),
-            "critiques": (gate,),
-        },
+        _finally(recipe, _measured(parts), turn),
     )
+
+
+def _finally(
+    recipe: Recipe, measured: Mapping[str, tuple[str, ...]], turn: int
+) -> dict[str, tuple[str, ...]]:
+    """What the last decision of a round reads: beside what is ``measured`` what its critic says and, where it
+    continues others, what became of those."""
+    gate = _turn("critique", turn)
+    asked = (f"follow_up/{turn}",) if turn else ()
+    return {
+        **measured,
+        "conversations": (*measured["conversations"], *asked),
+        "decisions": (_turn("decide/final", turn - 1),) if turn else (),
+        "duplicates": (f"duplicates/{gate}",),
+        "semantic": (f"semantic/{gate}",) if recipe.semantic.enabled else (),
+        "critiques": (gate,),
+    }
 
 
 def _classify(what: str, of: tuple[str, ...]) -> Node:

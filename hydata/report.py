@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from hydata.curation.mix import CONTINUED
 from hydata.errors import WarehouseError
 from hydata.schema import JUDGEMENT_KEY
 
@@ -73,6 +74,8 @@ _STEPS = (
     _Decided("kept", "final", "SELECT count(*) FROM decisions WHERE policy = ? AND status = 'kept'"),
 )
 
+_UNUSED = f"CASE WHEN record_id IN ({CONTINUED}) THEN 'part of a longer one' ELSE 'left out to balance' END"
+"""Why a kept record has the weight 0 in a mix."""
 _REJECTED = "SELECT reason FROM rejects WHERE stage = ?"
 _REFUSED = """
     SELECT unnest(CASE WHEN status = 'undecided' THEN list_transform(reasons, lambda r: 'undecided: no ' || r)
@@ -94,8 +97,8 @@ def funnel(con: duckdb.DuckDBPyConnection) -> list[FunnelRow]:
             case _Decided(name, section, query):
                 rows.append(FunnelRow(name, _count(con, query, section), _reasons(con, _REFUSED, section)))
     mixed = _count(con, "SELECT count(*) FROM mixes WHERE weight > 0")
-    left_out = _count(con, "SELECT count(*) FROM mixes WHERE weight = 0")
-    rows.append(FunnelRow("in the mix", mixed, (("left out to balance", left_out),) if left_out else ()))
+    unused = f"SELECT {_UNUSED} AS reason FROM mixes WHERE weight = 0 AND ? IS NOT NULL"
+    rows.append(FunnelRow("in the mix", mixed, _reasons(con, unused, "mix")))
     return rows
 
 
@@ -188,8 +191,10 @@ def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
     ).fetchall():
         yield StoryLine(1, policy, f"{status} {', '.join(reasons)}".strip())
     yield from _rejects(con, id)
-    for name, weight in con.execute("SELECT mix, weight FROM mixes WHERE record_id = ?", [id]).fetchall():
-        yield StoryLine(1, f"mix {name}", f"weight {weight:g}" if weight else "left out to balance")
+    for name, weight, unused in con.execute(
+        f"SELECT mix, weight, {_UNUSED} FROM mixes WHERE record_id = ?", [id]
+    ).fetchall():
+        yield StoryLine(1, f"mix {name}", f"weight {weight:g}" if weight else unused)
 
 
 def _judges(con: duckdb.DuckDBPyConnection) -> list[str]:

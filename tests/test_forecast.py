@@ -41,7 +41,7 @@ def root(ingested: Path, tmp_path: Path) -> Path:
 def priced(project: Path) -> Path:
     """The project with a price, and without the demo's choice of every second document."""
     change(project / "models.toml", "[models.first]", PRICED)
-    change(project / "recipe.toml", "share = 0.55", "")
+    change(project / "recipe.toml", "share = 0.4", "")
     return project
 
 

@@ -32,19 +32,19 @@ ADMITTED = pl.Schema({"gate": pl.String(), **CONVERSATIONS, **dict.fromkeys(LABE
 
 class DecideSettings(Settings):
     """``section`` is applied to the conversations that lack an answer, or to those that have one, without
-    what concerns the tables ``without``, whose judges come later."""
+    what concerns the tables ``without``, whose judges come later. ``one_answer``: one answer to an
+    instruction is kept at most, the first by the section's ``prefer``."""
 
     section: str
     of: Literal["instructions", "responses"]
     without: tuple[str, ...] = ()
+    one_answer: bool = False
 
 
 class AdmitSettings(Settings):
-    """``section`` is the gate's name in the policy; ``one_answer`` admits one alone of the answers to an
-    instruction."""
+    """``section`` is what the decisions are named after: the gate in the policy, or ``ONE_ANSWER``."""
 
     section: str
-    one_answer: bool = False
     shard_rows: int = SHARD_ROWS
 
 
@@ -74,11 +74,19 @@ def run_decide(
             CREATE VIEW of_dropped AS
             SELECT c.record_id FROM conversations AS c
             JOIN "all" AS asked ON asked.record_id = c.parent_ids[1] AND asked.step = 'follow_up'
-            JOIN decisions AS d ON d.record_id = asked.parent_ids[1] AND d.status <> 'kept'
+            LEFT JOIN decisions AS d ON d.record_id = asked.parent_ids[1]
+            WHERE d.status IS DISTINCT FROM 'kept'
             """
         )
-        drop = {"earlier_turn": "of_dropped"}
-        yield from decide(con, context.policy, settings.section, context.schemas, settings.without, drop)
+        yield from decide(
+            con,
+            context.policy,
+            settings.section,
+            context.schemas,
+            settings.without,
+            {"earlier_turn": "of_dropped"},
+            settings.one_answer,
+        )
 
 
 def run_admit(
@@ -89,19 +97,16 @@ def run_admit(
     All but the last have ``shard_rows`` rows.
     """
     with _views(tables, context) as con:
-        first = "QUALIFY row_number() OVER (PARTITION BY c.parent_ids ORDER BY c.record_id) = 1"
-        key = "parent_ids" if settings.one_answer else "record_id"
         labels = ", ".join(f"{label_pick(name)} AS {name}" for name in LABELS[:-1])
         admitted = con.sql(
             f"""
             SELECT ? AS gate, c.*, l.* EXCLUDE (record_id), j.instruction_language AS language
             FROM conversations AS c
             JOIN (SELECT record_id FROM decisions WHERE policy = ? AND status = 'kept') AS d USING (record_id)
-            ANTI JOIN (SELECT {key} FROM admitted) AS a USING ({key})
+            ANTI JOIN (SELECT record_id FROM admitted) AS a USING (record_id)
             LEFT JOIN (SELECT record_id, {labels} FROM labels GROUP BY record_id) AS l USING (record_id)
             LEFT JOIN (SELECT record_id, min(instruction_language) AS instruction_language
                        FROM language GROUP BY record_id) AS j USING (record_id)
-            {first if settings.one_answer else ""}
             ORDER BY c.record_id
             """,
             params=[settings.section, settings.section],
@@ -133,12 +138,12 @@ DECIDE = GlobalStage(
     name="decide",
     table="decisions",
     columns=DECISIONS,
-    version=1,
+    version=2,
     settings=DecideSettings,
     run=run_decide,
     uses=_section_hash,
 )
 
 ADMIT = GlobalStage(
-    name="admit", table="admitted", columns=ADMITTED, version=1, settings=AdmitSettings, run=run_admit
+    name="admit", table="admitted", columns=ADMITTED, version=2, settings=AdmitSettings, run=run_admit
 )

@@ -2,7 +2,8 @@
 
 A global stage over the final decisions. Every kept record gets a row; ``weight`` 0 means that
 the policy kept it and balancing left it out, or that a longer conversation, which is kept as well, begins
-with it: a model should not learn the same turns twice. All kept records are held at once, but only as
+with it: a model should not learn the same turns twice (so it is, too, where balancing leaves out the longer
+one). All kept records are held at once, but only as
 id, label and score: some 50 bytes each.
 """
 
@@ -21,6 +22,14 @@ from hydata.schema import MIXES
 from hydata.stage import Context, GlobalStage, Settings
 from hydata.warehouse import create_view
 
+CONTINUED = """
+    SELECT asked.parent_ids[1] FROM conversations AS longer
+    JOIN decisions AS of_longer ON of_longer.record_id = longer.record_id AND of_longer.policy = 'final'
+    JOIN conversations AS asked ON asked.record_id = longer.parent_ids[1] AND asked.step = 'follow_up'
+    WHERE of_longer.status = 'kept'
+"""
+"""A query of the ids of conversations that a longer one, which is kept, begins with."""
+
 
 class MixSettings(Settings):
     """``dimension`` is the one whose shares are balanced; ``size`` the rows wanted at most (None: as many
@@ -37,18 +46,10 @@ def run(tables: Mapping[str, list[Path]], settings: MixSettings, context: Contex
     with duckdb.connect() as con:
         for table, schema in context.schemas.items():
             create_view(con, table, schema, tables.get(table, []))
-        con.execute(
-            """
-            CREATE VIEW continued AS SELECT asked.parent_ids[1] AS record_id
-            FROM conversations AS longer JOIN decisions AS d USING (record_id)
-            JOIN conversations AS asked ON asked.record_id = longer.parent_ids[1]
-            WHERE d.status = 'kept' AND asked.step = 'follow_up'
-            """
-        )
         kept = con.sql(
             f"""
             SELECT d.record_id, l.label, coalesce(-c.tier, 0)::DOUBLE AS score,
-                   d.record_id IN (FROM continued) AS continued
+                   d.record_id IN ({CONTINUED}) AS continued
             FROM decisions AS d
             LEFT JOIN (SELECT record_id, {label_pick(settings.dimension)} AS label
                        FROM labels GROUP BY record_id) AS l USING (record_id)
