@@ -37,11 +37,12 @@ _JUDGED = """(
     SELECT judge, record_id, cluster_id, duplicate_of, similarity, keep, false FROM semantic
 )"""
 _NOT_SYSTEM = "coalesce(m.role, '') <> 'system'"
+_TURNS = f"array_to_string([m.content FOR m IN messages IF {_NOT_SYSTEM}], chr(10))"
+_CONVERSATION = f"CASE WHEN step = 'respond' THEN messages[-1].content ELSE {_TURNS} END"
+"""What is compared of it: of those that were made the answer, see ``SignaturesSettings``."""
 _TEXTS = f"""
 WITH compared AS (
-    SELECT d.*, array_to_string(
-        [m.content FOR m IN c.messages IF {_NOT_SYSTEM}], chr(10)
-    ) AS text, c.step, c.prompt_id, c.model
+    SELECT d.*, CASE WHEN starts_with(judge, 'duplicates') THEN {_CONVERSATION} ELSE {_TURNS} END AS text, c.step, c.prompt_id, c.model
     FROM {_JUDGED} d JOIN conversations c USING (record_id)
 )
 """
@@ -307,7 +308,8 @@ def near_counts(con: duckdb.DuckDBPyConnection, keep: bool) -> list[tuple[float,
 
 def near_pairs(con: duckdb.DuckDBPyConnection, scope: Scope, keep: bool, most: int) -> list[Near]:
     """One of each cluster of ``find_near``'s, nearest to the threshold first."""
-    compared = "m.role = 'user'" if scope == "instruction" else _NOT_SYSTEM
+    asked = "array_to_string([m.content FOR m IN messages IF m.role = 'user'], chr(10))"
+    compared = asked if scope == "instruction" else _CONVERSATION
     order = f"similarity {'DESC' if keep else ''}, record_id"
     rows = con.execute(
         f"""
@@ -316,8 +318,7 @@ def near_pairs(con: duckdb.DuckDBPyConnection, scope: Scope, keep: bool, most: i
             QUALIFY row_number() OVER (PARTITION BY cluster_id ORDER BY {order}) = 1
             ORDER BY {order} LIMIT $most
         ), texts AS (
-            SELECT record_id, left(array_to_string([m.content FOR m IN messages IF {compared}], chr(10)),
-                $characters) AS text
+            SELECT record_id, left({compared}, $characters) AS text
             FROM conversations
             WHERE record_id IN (SELECT record_id FROM chosen UNION ALL SELECT duplicate_of FROM chosen)
         )
