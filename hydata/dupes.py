@@ -42,7 +42,8 @@ _CONVERSATION = f"CASE WHEN step = 'respond' THEN messages[-1].content ELSE {_TU
 """What is compared of it: of those that were made the answer, see ``SignaturesSettings``."""
 _TEXTS = f"""
 WITH compared AS (
-    SELECT d.*, CASE WHEN starts_with(judge, 'duplicates') THEN {_CONVERSATION} ELSE {_TURNS} END AS text, c.step, c.prompt_id, c.model
+    SELECT d.*, CASE WHEN starts_with(judge, 'duplicates') THEN {_CONVERSATION} ELSE {_TURNS} END AS text,
+        c.step, c.prompt_id, c.model
     FROM {_JUDGED} d JOIN conversations c USING (record_id)
 )
 """
