@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,18 @@ from hydata.run import run_recipe
 from hydata.session import Session
 from hydata.warehouse import connect, read_head
 
-SEEDS = str(ROOT / "examples" / "seeds")
+SEEDS = "examples/seeds"
+"""As a path that is the same wherever the repository lies: a file's name is part of its records' ids, and
+these decide what is drawn for a sample."""
 PRICED = "price = { input = 2, output = 10 }\n[models.first]"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _at_the_root() -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(ROOT)
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope="module")
