@@ -188,6 +188,7 @@ def check_measures(
 # --- SQL ---------------------------------------------------------------------------------------------
 
 ONE_ANSWER = "final, one answer"
+"""What decisions are called that keep one answer to an instruction, to be continued."""
 DECISION_ROWS = 1_000_000
 """Rows of one frame of decisions: about 50 MB."""
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +28,28 @@ async def embed(config: ModelsConfig, journal: Path, texts: list[str], outbox: O
         return await models.embed(models.route("embedder", ""), texts, "embeddings"), models.stats
 
 
-async def from_server(rows: object, journal: Path, texts: list[str]):
-    async def answer(request: web.Request) -> web.Response:
-        body = await request.json()
-        assert set(body) == {"model", "input", "encoding_format"}
-        return web.json_response({"data": rows, "usage": {"prompt_tokens": 9}})
-
+@asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[ModelsConfig]:
+    """A server on loopback that answers so, as a models file."""
     application = web.Application()
     application.router.add_post("/v1/embeddings", answer)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        return await embed(pointing("http://{}:{}/v1".format(*runner.addresses[0][:2])), journal, texts)
+        yield pointing("http://{}:{}/v1".format(*runner.addresses[0][:2]))
     finally:
         await runner.cleanup()
+
+
+async def from_server(rows: object, journal: Path, texts: list[str]):
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        assert set(body) == {"model", "input", "encoding_format"}
+        return web.json_response({"data": rows, "usage": {"prompt_tokens": 9}})
+
+    async with serving(answer) as config:
+        return await embed(config, journal, texts)
 
 
 def test_a_batch_is_asked_for_once_and_then_read_from_the_journal(tmp_path: Path) -> None:
@@ -139,16 +148,8 @@ def test_a_text_that_is_refused_is_found_by_halving_and_asked_for_once_more_at_a
         return web.json_response({"data": rows})
 
     async def twice():
-        application = web.Application()
-        application.router.add_post("/v1/embeddings", answer)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            config = pointing("http://{}:{}/v1".format(*runner.addresses[0][:2]))
+        async with serving(answer) as config:
             return [await embed(config, tmp_path / "j", texts) for _ in range(2)]
-        finally:
-            await runner.cleanup()
 
     (found, stats), (again, later) = asyncio.run(twice())
     for answers in (found, again):
