@@ -1,6 +1,6 @@
 """Agreement on questions with known answers: extraction, votes, reliability, speed.
 
-    python benchmarks/agreement.py --data /work/shared/data/labelled/multi_solution --out FILE
+    python benchmarks/agreement.py --data DIR --out FILE
 
 Reads GSM8K with 7 solutions of different models and MATH with 8 samples, both with correctness labels. The
 rules of extraction were written with both files in sight; every disagreement with a label is listed.

@@ -202,7 +202,7 @@ def real_page(files: Sequence[Path], told: argparse.Namespace, folder: Path) -> 
 def main() -> None:
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
-    parser.add_argument("--data", type=Path, default=Path("/work/shared/data/labelled/quality"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, help="default: SmolLM2-135M in the process")
     parser.add_argument("--critic", default="smol")
     parser.add_argument("--sample", type=int, default=20)

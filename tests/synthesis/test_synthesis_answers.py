@@ -14,7 +14,8 @@ from hydata.synthesis.answers import (
 from hydata.synthesis.equivalence import classes, equivalent
 from hydata.synthesis.votes import form_of
 
-SOLUTIONS = Path("/work/shared/data/labelled/multi_solution/gsm8k_test_7_solutions.jsonl")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+SOLUTIONS = SHARED / "labelled" / "multi_solution" / "gsm8k_test_7_solutions.jsonl"
 
 
 def extracted(text: str, form: Form, percent: bool = False) -> str | None:

@@ -32,7 +32,7 @@ from hydata.synthesis.questions import (
 from hydata.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).parents[2]
-WEB_QA = Path("/work/shared/data/web_qa")
+WEB_QA = Path(__file__).parents[3] / "shared" / "data" / "web_qa"
 
 
 def in_context(config: ModelsConfig, journal: Path, documents: pl.DataFrame, settings: ExtractSettings):
