@@ -7,8 +7,9 @@ that names the file, the key, the value and what is allowed.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -39,6 +40,34 @@ def read_toml(path: Path, model: type[S]) -> S:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from error
+
+
+def overridden(model: type[S], assignments: Iterable[str], what: str) -> S:
+    """A ``model`` with its defaults but for ``assignments``: KEY=VALUE, the key dotted, the value TOML's or
+    else a text as it stands.
+
+    Raises:
+        ConfigError: names the assignment, or ``what`` and its wrong key or value.
+    """
+    given: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        *tables, last = key.strip().split(".")
+        if not equals or not last:
+            raise ConfigError(f"{what}: --set {assignment!r} is not KEY=VALUE")
+        table = given
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{what}: --set {assignment!r}: {name} has a value already")
+        try:
+            table[last] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[last] = value.strip()
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: {explain(error)}") from error
 
 
 def explain(error: ValidationError) -> str:

@@ -141,6 +141,24 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
         raise
 
 
+def write_frames(path: Path, frames: Iterable[pl.DataFrame], schema: pl.Schema) -> None:
+    """One Parquet file of frames that come one after the other, each with the columns of ``schema``; as
+    ``write_frame`` writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        arrow = pl.DataFrame(schema=schema).to_arrow().schema
+        with pq.ParquetWriter(aside, arrow, compression="zstd") as file:
+            for frame in frames:
+                file.write_table(frame.match_to_schema(schema).to_arrow().cast(arrow))
+        with aside.open("rb") as f:
+            os.fsync(f.fileno())
+        _rename(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
 def write_shard(root: Path, path: str, frames: Mapping[str, pl.DataFrame]) -> Shard:
     """Write ``frames`` (by table) as the shard ``path`` and its siblings; the shard itself comes last."""
     main = path.split("/", 1)[0]

@@ -15,14 +15,15 @@ from rich.markup import escape
 
 from hydata.cli.console import err, out
 from hydata.cli.critic import CriticName, ModelsFile, RecipeFile, critic_alone, recipe_of
-from hydata.curation import files
+from hydata.curation import files, language
+from hydata.curation.alone import FileJudge, judge_files
 from hydata.curation.dedup.alone import judge_pieces
 from hydata.curation.semantic import alone
 from hydata.curation.semantic.judge import SemanticSettings
 from hydata.errors import ConfigError
 from hydata.models import load_models
 from hydata.models import run as run_in_loop
-from hydata.settings import explain
+from hydata.settings import explain, overridden
 from hydata.synthesis import agreement_alone
 from hydata.synthesis.critic.alone import judge_rows
 from hydata.warehouse import write_frame
@@ -34,6 +35,14 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The Parquet file t
 Column = Annotated[
     str | None, typer.Option(help="The column to compare. Default: the first of text, instruction, messages.")
 ]
+
+
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another value of a setting; can be given again."),
+]
+
+FILE_JUDGES = (language.ALONE,)
 
 
 class Encoder(StrEnum):
@@ -194,6 +203,27 @@ def agreement(
         f"{int(found['abstained'].sum()):,} abstained, in {seconds:.1f} s"
     )
     out.print(escape(str(output)))
+
+
+def _register(judge: FileJudge) -> None:
+    def command(
+        inputs: Inputs, output: Output, column: Column = None, assignments: Assignments = None
+    ) -> None:
+        check_output(inputs, output)
+        settings = overridden(judge.settings, assignments or (), f"judge {judge.name}")
+        started = time.monotonic()
+        counts = judge_files(judge, settings, inputs, column, output)
+        rows, *others = counts.items()
+        seconds = time.monotonic() - started
+        told = "".join(f", {count:,} {name}" for name, count in others)
+        err.print(f"{rows[1]:,} rows{told}, in {seconds:.1f} s")
+        out.print(escape(str(output)))
+
+    app.command(judge.name, help=judge.doc)(command)
+
+
+for _judge in FILE_JUDGES:
+    _register(_judge)
 
 
 def check_output(inputs: list[Path], output: Path) -> None:

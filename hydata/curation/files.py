@@ -1,18 +1,22 @@
-"""One column of texts out of Parquet and JSONL files, a piece at a time, for judges that are used alone.
+"""Texts and conversations out of Parquet and JSONL files, a piece at a time, for judges that are used alone.
 
 A *piece* is some thousands of rows of a Parquet file or some megabytes of whole lines. ``pieces`` lists them
-in order; ``Piece.texts`` does what is left to do, the parsing of JSON, and may be called by any thread. Files
-that end in .gz, .zst or .bz2 are unpacked on the way. Every row counts, a blank line of JSONL aside. Half a
-surrogate pair, which JSON can spell and UTF-8 cannot hold, is read as U+FFFD.
+in order; ``Piece.texts`` and ``Piece.rows`` do what is left to do, the parsing of JSON, and may be called by
+any thread. Files that end in .gz, .zst or .bz2 are unpacked on the way. Every row counts, a blank line of
+JSONL aside. Half a surrogate pair, which JSON can spell and UTF-8 cannot hold, is read as U+FFFD.
+
+A row is a text (column ``text``, or any that is named), a conversation (``messages``), or what Alpaca makes
+of one: ``instruction`` with ``input``, ``output`` or ``response``, and ``system`` where they are there.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -20,7 +24,9 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from hydata.errors import ConfigError
-from hydata.schema import instruction_text
+from hydata.schema import MESSAGE, instruction_text, response_text
+
+Made = TypeVar("Made")
 
 COLUMNS = ("text", "instruction", "messages")
 """Looked for in this order where no column is named."""
@@ -33,17 +39,43 @@ _HALVES = re.compile(
 )
 """An escaped backslash or a whole pair, which are passed over; else half a pair, as group 1."""
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_WITH_CALLS = pa.list_(
+    pa.struct(
+        [
+            ("role", pa.string()),
+            ("content", pa.string()),
+            ("tool_calls", pa.list_(pa.struct([("id", pa.string())]))),
+            ("tool_call_id", pa.string()),
+        ]
+    )
+)
+_BESIDE = {"messages": ("finish_reason",), "instruction": ("input", "output", "response", "system")}
+"""Columns that are read with one, where they are there."""
+
+ROWS = pl.Schema(
+    {
+        "messages": pl.List(MESSAGE),
+        "finish_reason": pl.String(),
+        "text": pl.String(),
+        "instruction": pl.String(),
+        "response": pl.String(),
+    }
+)
+"""A row of a file: ``text`` is all there is to judge, the contents of all turns between blank lines;
+``instruction`` the user's turns, ``response`` the last turn if it is the assistant's. Of a plain text
+``messages``, ``instruction`` and ``response`` are null; of a row without any text everything is."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """``data`` is the column itself, or whole lines of JSONL; ``first`` its first row, from 0, or its first
-    line, from 1."""
+    """``data`` is the column and those ``beside`` it, or whole lines of JSONL; ``first`` its first row, from
+    0, or its first line, from 1."""
 
     path: Path
     column: str
-    data: pa.Array | bytes
+    data: pa.RecordBatch | bytes
     first: int
+    beside: tuple[str, ...] = ()
 
     def texts(self) -> pa.Array:
         """Its texts, as Arrow strings; null for a row that has none. Of messages, the user's turns.
@@ -51,29 +83,47 @@ class Piece:
         Raises:
             ConfigError: it is broken, is no UTF-8, or the column holds no text.
         """
+        return self._made(
+            lambda data: _texts(self._columns(data, {self.column: _MESSAGES}).column(self.column))
+        )
+
+    def rows(self) -> pl.DataFrame:
+        """Its rows, in ``ROWS``.
+
+        Raises:
+            ConfigError: as of ``texts``.
+        """
+        return self._made(
+            lambda data: _rows(
+                self._columns(data, dict.fromkeys((self.column, *self.beside), _WITH_CALLS)), self.column
+            )
+        )
+
+    def _made(self, make: Callable[[pa.RecordBatch | bytes], Made]) -> Made:
         try:
-            column = self._parsed(self.data) if isinstance(self.data, bytes) else self.data
-            column.validate(full=True)  # Arrow's readers let bytes through that are no UTF-8
-            return _texts(column)
+            return make(self.data)
         except (pa.ArrowException, pl.exceptions.PolarsError) as error:
-            raise ConfigError(f"{self.path}, {self._where(error)}; mend it or leave it out") from error
+            raise ConfigError(f"{self.path}, {self._where(error, make)}; mend it or leave it out") from error
 
-    def _parsed(self, lines: bytes) -> pa.Array:
-        rows = sum(1 for line in lines.split(b"\n") if line.strip())
-        column = _read_json(lines, self.column)
-        if len(column) != rows:
-            raise pa.ArrowInvalid(f"{len(column)} JSON objects on {rows} lines; each needs one of its own")
-        return column
+    def _columns(self, data: pa.RecordBatch | bytes, wanted: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+        """``wanted`` maps a column to what it is in JSON if it holds messages."""
+        if isinstance(data, bytes):
+            rows = sum(1 for line in data.split(b"\n") if line.strip())
+            data = _read_json(
+                data, {name: kind if name == "messages" else pa.string() for name, kind in wanted.items()}
+            )
+            if len(data) != rows:
+                raise pa.ArrowInvalid(f"{len(data)} JSON objects on {rows} lines; each needs one of its own")
+        data.validate(full=True)  # Arrow's readers let bytes through that are no UTF-8
+        return data
 
-    def _where(self, error: Exception) -> str:
+    def _where(self, error: Exception, make: Callable[[bytes], object]) -> str:
         """The first line that is wrong by itself, if there is one."""
         if isinstance(self.data, bytes):
             for number, line in enumerate(self.data.split(b"\n"), self.first):
                 try:
                     if line.strip():
-                        column = _read_json(line, self.column)
-                        column.validate(full=True)
-                        _texts(column)
+                        make(line)
                 except (pa.ArrowException, pl.exceptions.PolarsError) as cause:
                     start = line[:80].decode("utf-8", "replace")
                     return f"line {number}, column {self.column!r}: {cause} ({start!r})"
@@ -106,21 +156,23 @@ def _batches(path: Path, column: str | None) -> Iterator[Piece]:
     row = 0
     try:
         with pq.ParquetFile(path) as file:
-            chosen = _choose(path, file.schema_arrow.names, column)
+            names = file.schema_arrow.names
+            chosen = _choose(path, names, column)
+            beside = _beside(names, chosen)
             for batch in file.iter_batches(
-                _batch_rows(file.metadata, chosen), columns=[chosen], use_threads=False
+                _batch_rows(file.metadata, (chosen, *beside)), columns=[chosen, *beside], use_threads=False
             ):
-                yield Piece(path, chosen, batch.column(0), row)
+                yield Piece(path, chosen, batch, row, beside)
                 row += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{path}, from row {row}: no Parquet file, or broken ({error})") from error
 
 
-def _batch_rows(file: pq.FileMetaData, column: str) -> int:
+def _batch_rows(file: pq.FileMetaData, columns: tuple[str, ...]) -> int:
     """Rows of a batch, fewer where texts are long."""
     groups = [file.row_group(number) for number in range(file.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
-    size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] == column)
+    size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in columns)
     return max(1, min(BATCH_ROWS, BLOCK_BYTES * int(file.num_rows) // max(1, int(size))))
 
 
@@ -138,8 +190,11 @@ def _blocks(path: Path, column: str | None) -> Iterator[Piece]:
                     if line == 1:
                         lines = lines.removeprefix(b"\xef\xbb\xbf")
                     if lines.strip():
-                        chosen = chosen or _choose(path, _names(path, lines), column)
-                        yield Piece(path, chosen, lines, line)
+                        if chosen is None:
+                            names = _names(path, lines)
+                            chosen = _choose(path, names, column)
+                        # JSON leaves out what is null: a column that the first line lacks may come yet
+                        yield Piece(path, chosen, lines, line, _BESIDE.get(chosen, ()))
                     line += lines.count(b"\n") + 1
                     rest = []
                 if not block:
@@ -164,15 +219,19 @@ def _names(path: Path, lines: bytes) -> list[str]:
     return names
 
 
-def _read_json(lines: bytes, column: str) -> pa.Array:
-    kind = _MESSAGES if column == "messages" else pa.string()
-    options = pj.ParseOptions(pa.schema([(column, kind)]), unexpected_field_behavior="ignore")
+def _read_json(lines: bytes, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+    options = pj.ParseOptions(pa.schema(list(columns.items())), unexpected_field_behavior="ignore")
     lines = whole(lines)
-    return pj.read_json(io.BytesIO(lines), _options(lines), options).column(0).combine_chunks()
+    table = pj.read_json(io.BytesIO(lines), _options(lines), options).combine_chunks()
+    return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table], schema=table.schema)
 
 
 def _options(lines: bytes) -> pj.ReadOptions:
     return pj.ReadOptions(use_threads=False, block_size=len(lines) + 1)
+
+
+def _beside(names: Sequence[str], column: str) -> tuple[str, ...]:
+    return tuple(name for name in _BESIDE.get(column, ()) if name in names)
 
 
 def _choose(path: Path, names: Sequence[str], column: str | None) -> str:
@@ -201,3 +260,93 @@ def _texts(column: pa.Array) -> pa.Array:
         text = instruction_text()
         return frame.select(pl.when(text != "").then(text)).to_series().to_arrow()
     raise pa.ArrowInvalid(f"holds {kind}, not text")
+
+
+def _rows(batch: pa.RecordBatch, column: str) -> pl.DataFrame:
+    nothing = pl.DataFrame(schema=ROWS)
+    given = pl.DataFrame(
+        [
+            pl.Series(name, values if pa.types.is_nested(values.type) else _texts(values))
+            for name, values in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+    )
+    if pa.types.is_nested(batch.column(column).type):
+        _texts(batch.column(column))  # says what is wrong with it
+        conversations = given.select(
+            _messages(given[column]),
+            _column(given, "finish_reason") if column == "messages" else pl.lit(None),
+        )
+    elif column == "instruction":
+        conversations = given.select(_alpaca(given))
+    else:
+        return pl.concat([nothing, given.select(text=column)], how="diagonal")
+    contents = pl.col("messages").list.eval(pl.element().struct.field("content")).list.drop_nulls()
+    there = contents.list.len() > 0
+    whole_rows = conversations.select(
+        pl.when(there).then(pl.col("messages")),
+        "finish_reason",
+        pl.when(there).then(contents.list.join("\n\n")).alias("text"),
+        pl.when(there).then(instruction_text()).alias("instruction"),
+        response_text(),
+    )
+    return pl.concat([nothing, whole_rows], how="diagonal")
+
+
+def _column(given: pl.DataFrame, name: str) -> pl.Expr:
+    return (pl.col(name) if name in given.columns else pl.lit(None, pl.String)).alias(name)
+
+
+def _messages(turns: pl.Series) -> pl.Expr:
+    """``messages`` with all its fields: of tool calls only their number."""
+    fields = {field.name: field.dtype for field in turns.dtype.inner.fields}  # type: ignore[attr-defined]
+    turn = pl.element().struct
+    call = pl.struct(
+        id=pl.lit(None, pl.String), name=pl.lit(None, pl.String), arguments=pl.lit(None, pl.String)
+    )
+    calls = isinstance(fields.get("tool_calls"), pl.List)
+    made = pl.struct(
+        *(
+            turn.field(name).cast(pl.String)
+            if fields.get(name) == pl.String
+            else pl.lit(None, pl.String).alias(name)
+            for name in ("role", "content", "reasoning")
+        ),
+        (
+            turn.field("tool_calls").list.eval(call)
+            if calls
+            else pl.lit(None, MESSAGE.to_schema()["tool_calls"])
+        ).alias("tool_calls"),
+        turn.field("tool_call_id")
+        if fields.get("tool_call_id") == pl.String
+        else pl.lit(None, pl.String).alias("tool_call_id"),
+    )
+    return pl.col(turns.name).list.eval(made).alias("messages")
+
+
+def _alpaca(given: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
+    """``messages`` of the system's line, the instruction with its input below it, and the answer."""
+    asked = pl.concat_str(
+        "instruction",
+        pl.when(_column(given, "input").str.strip_chars() != "").then(_column(given, "input")),
+        separator="\n\n",
+        ignore_nulls=True,
+    )
+    system = _column(given, "system")
+    answer = pl.coalesce(_column(given, "output"), _column(given, "response"))
+    turns = [
+        pl.when(content.is_not_null()).then(
+            pl.struct(
+                pl.lit(role).alias("role"),
+                content.alias("content"),
+                *(pl.lit(None, dtype).alias(n) for n, dtype in list(MESSAGE.to_schema().items())[2:]),
+            )
+        )
+        for role, content in (
+            ("system", pl.when(system.str.strip_chars() != "").then(system)),
+            ("user", pl.when(pl.col("instruction").is_not_null()).then(asked)),
+            ("assistant", answer),
+        )
+    ]
+    return pl.concat_list(turns).list.drop_nulls().alias("messages"), pl.lit(None, pl.String).alias(
+        "finish_reason"
+    )

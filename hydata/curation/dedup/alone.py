@@ -12,8 +12,8 @@ from hydata.curation.dedup.clusters import find_clusters, longest_first
 from hydata.curation.dedup.kernels import BoolArray, UInt32Array
 from hydata.curation.dedup.shingles import Texts
 from hydata.curation.dedup.signed import gathered, sign_texts
-from hydata.curation.dedup.threads import together
 from hydata.curation.files import Piece
+from hydata.curation.threads import together
 
 COLUMNS = pl.Schema(
     {

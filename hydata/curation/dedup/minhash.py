@@ -19,7 +19,7 @@ import numpy as np
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.kernels import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 from hydata.curation.dedup.shingles import ShingleSets
-from hydata.curation.dedup.threads import together
+from hydata.curation.threads import together
 
 PERMUTATIONS = 80
 SEED = 1

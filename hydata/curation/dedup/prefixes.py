@@ -23,7 +23,7 @@ from hydata.curation.dedup import kernels
 from hydata.curation.dedup.kernels import Int64Array, UInt32Array, UInt64Array
 from hydata.curation.dedup.minhash import BUCKET_ALL_PAIRS, PREDECESSORS
 from hydata.curation.dedup.shingles import end_to_end
-from hydata.curation.dedup.threads import together
+from hydata.curation.threads import together
 
 PAIRS_AT_ONCE = 1 << 20
 TEXTS_A_PIECE = 1 << 13

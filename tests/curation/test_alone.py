@@ -1,0 +1,105 @@
+"""Judges on files: what is read as a row, and that a row comes out for each row in, in order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from hydata.cli import app
+from hydata.curation import files
+from hydata.curation.files import ROWS
+
+
+def _written(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def _read(path: Path, column: str | None = None) -> pl.DataFrame:
+    return pl.concat(piece.rows() for piece in files.pieces([path], column))
+
+
+def test_a_text_has_no_roles(tmp_path: Path) -> None:
+    rows = _read(_written(tmp_path / "in.jsonl", {"text": "Tea."}, {"text": None}, {"other": 1}))
+    assert rows.schema == ROWS
+    assert rows["text"].to_list() == ["Tea.", None, None]
+    assert rows.select("messages", "instruction", "response").null_count().row(0) == (3, 3, 3)
+
+
+def test_alpaca_columns_are_a_conversation(tmp_path: Path) -> None:
+    path = _written(
+        tmp_path / "in.jsonl",
+        {"instruction": "Add.", "input": "", "output": "3"},
+        {"instruction": "Name it.", "input": "茶", "output": "Tea.", "system": "Be brief."},
+        {"instruction": "Why?"},
+        {"instruction": None, "output": None},
+        {"instruction": "Again.", "response": "Again."},
+    )
+    rows = _read(path)
+    assert rows["instruction"].to_list() == ["Add.", "Name it.\n\n茶", "Why?", None, "Again."]
+    assert rows["response"].to_list() == ["3", "Tea.", None, None, "Again."]
+    assert rows["text"].to_list()[1] == "Be brief.\n\nName it.\n\n茶\n\nTea."
+    roles = [[turn["role"] for turn in turns] if turns is not None else None for turns in rows["messages"]]
+    assert roles == [
+        ["user", "assistant"],
+        ["system", "user", "assistant"],
+        ["user"],
+        None,
+        ["user", "assistant"],
+    ]
+
+
+def test_messages_keep_their_tool_calls(tmp_path: Path) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": {"zone": "UTC"}}}
+    path = _written(
+        tmp_path / "in.jsonl",
+        {
+            "messages": [
+                {"role": "user", "content": "What time is it?"},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "content": "12:00", "tool_call_id": "1"},
+                {"role": "assistant", "content": "Noon."},
+            ],
+            "finish_reason": "stop",
+        },
+        {"messages": []},
+        {"messages": [{"role": "user", "content": "Hello"}]},
+    )
+    rows = _read(path)
+    assert [len(turn["tool_calls"] or []) for turn in rows["messages"][0]] == [0, 1, 0, 0]
+    assert rows["response"].to_list() == ["Noon.", None, None]
+    assert rows["text"].to_list() == ["What time is it?\n\n12:00\n\nNoon.", None, "Hello"]
+    assert rows["finish_reason"].to_list() == ["stop", None, None]
+    parquet = tmp_path / "in.parquet"
+    rows.select("messages", "finish_reason").write_parquet(parquet)
+    assert _read(parquet).equals(rows)
+
+
+@pytest.mark.parametrize("name", ["language"])
+def test_a_row_for_each_row_in_order(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 200)
+    texts = [f"This is sentence number {n}." if n % 3 else None for n in range(100)]
+    one = _written(tmp_path / "one.jsonl", *({"text": text} for text in texts))
+    two = tmp_path / "two.parquet"
+    pl.DataFrame({"text": ["二零二六年十一月", None, "C'est la vie, mon ami."]}).write_parquet(two)
+    out = tmp_path / "out.parquet"
+    done = CliRunner().invoke(app, ["judge", name, str(one), str(two), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    found = pl.read_parquet(out)
+    assert found["row"].to_list() == list(range(103))
+    if name == "language":
+        assert found["language"].to_list() == [text and "en" for text in texts] + ["zh", None, "fr"]
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    path = _written(tmp_path / "in.jsonl", {"text": "Tea."})
+    for wrong in ("nothing", "=1", "least=1"):
+        done = CliRunner().invoke(
+            app, ["judge", "language", str(path), "-o", str(tmp_path / "out.parquet"), "--set", wrong]
+        )
+        assert done.exit_code == 1 or done.exit_code == 2, wrong
+        assert not (tmp_path / "out.parquet").exists()
