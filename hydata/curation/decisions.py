@@ -55,29 +55,32 @@ def _views(tables: Mapping[str, list[Path]], context: Context) -> duckdb.DuckDBP
     return con
 
 
+def continuing_dropped(decided: str, every: str) -> str:
+    """A query of the ids of those among ``conversations`` that continue one which is not kept. ``decided`` is
+    the relation of the decisions on these, ``every`` that of all conversations."""
+    return f"""
+        SELECT c.record_id FROM conversations AS c
+        JOIN {every} AS asked ON asked.record_id = c.parent_ids[1] AND asked.step = 'follow_up'
+        LEFT JOIN {decided} AS d ON d.record_id = asked.parent_ids[1]
+        WHERE d.status IS DISTINCT FROM 'kept'
+    """
+
+
 def run_decide(
     tables: Mapping[str, list[Path]], settings: DecideSettings, context: Context
 ) -> Iterator[pl.DataFrame]:
     """Frames of ``DECISIONS`` for every instruction, or every complete conversation, of the snapshot. Its
     ``decisions``, if it has any, are those on what these continue."""
     with _views(tables, context) as con:
-        con.execute('ALTER VIEW conversations RENAME TO "all"')
+        con.execute("ALTER VIEW conversations RENAME TO everything")
         compared = "<>" if settings.of == "instructions" else "="
         con.execute(
             f"""
             CREATE VIEW conversations AS
-            SELECT * FROM "all" WHERE messages[-1].role {compared} 'assistant'
+            SELECT * FROM everything WHERE messages[-1].role {compared} 'assistant'
             """
         )
-        con.execute(
-            """
-            CREATE VIEW of_dropped AS
-            SELECT c.record_id FROM conversations AS c
-            JOIN "all" AS asked ON asked.record_id = c.parent_ids[1] AND asked.step = 'follow_up'
-            LEFT JOIN decisions AS d ON d.record_id = asked.parent_ids[1]
-            WHERE d.status IS DISTINCT FROM 'kept'
-            """
-        )
+        con.execute(f"CREATE VIEW of_dropped AS {continuing_dropped('decisions', 'everything')}")
         yield from decide(
             con,
             context.policy,
