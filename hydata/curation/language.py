@@ -29,6 +29,7 @@ import fasttext
 import polars as pl
 
 from hydata.curation.alone import FileJudge
+from hydata.curation.supervised import predict
 from hydata.curation.words import word_count
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY, Output, instruction_text, judgements_frame, response_text
@@ -66,7 +67,6 @@ _MIN_HAN, _MIN_WORDS, _SURE = 4, 4, 0.6
 """Chinese characters, or other words, and confidence of a piece whose language can be told."""
 _LONG = 60
 """Characters of an unsure text that may be in more than one language."""
-_LABEL = "__label__"
 _MEMBERS = {"yue": "zh", "wuu": "zh", "arz": "ar", "als": "de", "azb": "az", "ckb": "ku"}
 """Languages lid.176 tells apart from the one whose two-letter code covers or stands for them."""
 _EAST = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}"
@@ -128,7 +128,8 @@ def _identified(texts: pl.Series) -> pl.DataFrame:
         .with_row_index("row")
     )
     asked = frame.filter("asked")
-    predicted = asked.select("row").hstack(_predict(asked["text"].to_list()))
+    predicted = asked.select("row").hstack(predict(_model(), asked["text"]))
+    label = label.replace(_MEMBERS)
     sure = pl.max_horizontal(han / words, pl.when(label == "zh").then(confidence)).cast(pl.Float32)
     return frame.join(predicted, on="row", how="left", maintain_order="left").select(
         "wide",
@@ -179,19 +180,6 @@ async def run(conversations: pl.DataFrame, settings: LanguageSettings, context: 
     judged = judgements_frame(conversations["record_id"], JUDGE, str(VERSION))
     found = [detect(text).rename(partial("{}_{}".format, text.name)) for text in texts]
     return Output(pl.concat([judged, *found], how="horizontal").match_to_schema(COLUMNS))
-
-
-def _predict(texts: list[str]) -> pl.DataFrame:
-    """fastText's best ``label`` of each line and its probability, ``confidence``; null if it gives none."""
-    labels, confidences = _model().predict(texts) if texts else ([], [])
-    return pl.DataFrame(
-        {
-            "label": pl.Series([found[0] if found else None for found in labels], dtype=pl.String),
-            "confidence": pl.Series([p[0] if len(p) else None for p in confidences], dtype=pl.Float32),
-        }
-    ).with_columns(
-        pl.col("label").str.strip_prefix(_LABEL).replace(_MEMBERS), pl.col("confidence").clip(0, 1)
-    )
 
 
 def _model() -> fasttext.FastText._FastText:
