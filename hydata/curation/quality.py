@@ -1,5 +1,5 @@
-"""Quality of writing, from 0 to 1; higher is better. It sees form alone: whether what is said is true or helps
-is the critic's to say.
+"""Quality of writing, from 0 to 1; higher is better. It sees form alone: whether what is said is true or
+helps is the critic's to say.
 
 Without a trained scorer: ten measures of form, each from 0 to 1, are weighted and bent by the logistic
 curve. They are how long the text is (up to some 200 words), whether it ends as a sentence does, how long its
@@ -22,8 +22,11 @@ MAX_CHARACTERS = 4_000
 """Characters that are looked at."""
 _FUNCTION = (
     r"(?i)\b(?:the|an?|of|and|to|in|is|are|was|were|be|been|that|which|it|its|this|these|for|with|as|on|by|or|"
-    r"from|at|can|may|will|has|have|not|but|if|when|their|they|he|she|we|you|your|i)\b|[的了是在和有也这与为以对而其之]" )
-    _SENTENCE = r"[.!?]+(?:[\s\"'”)]|$)|[。！？；]+" _END = r"(?:[.!?。！？…:：]|```|[)\]}”\"'」』）])\s*$"
+    r"from|at|can|may|will|has|have|not|but|if|when|their|they|he|she|we|you|your|i)\b"
+    r"|[的了是在和有也这与为以对而其之]"
+)
+_SENTENCE = r"[.!?]+(?:[\s\"'”)]|$)|[。！？；]+"
+_END = r"(?:[.!?。！？…:：]|```|[)\]}”\"'」』）])\s*$"
 
 WEIGHTS = {
     "length": 2.6,
