@@ -28,9 +28,9 @@ import polars as pl
 from pydantic import Field, ValidationError
 
 from hydata.curation.labelled import Source
+from hydata.curation.lines import fasttext_lines
 from hydata.curation.metrics import BoolArray, FloatArray, Metrics, curve, log_odds, measured, steepness
 from hydata.curation.supervised import FitSettings, fit, loaded, packed, predict, unpacked
-from hydata.curation.words import CJK
 from hydata.errors import ConfigError
 from hydata.settings import explain
 from hydata.stage import Settings
@@ -38,11 +38,6 @@ from hydata.warehouse import write_atomic
 
 VERSION = 1
 CARD, MODEL = "card.json", "model.bin"
-MAX_CHARACTERS = 4_000
-"""Characters of a text that are looked at."""
-
-_NOISE = r"(?i)https?://\S+|&#?\w+;|@\w+"
-"""Links, entities of HTML, mentions: who and where, not what."""
 _load_lock = Lock()
 
 
@@ -112,7 +107,11 @@ def train_scorer(
     Raises:
         ConfigError: there are fewer different texts of a class than folds.
     """
-    known = rows.with_columns(line=_lines(rows["text"])).filter(pl.col("line") != "").sort("line", "positive")
+    known = (
+        rows.with_columns(line=fasttext_lines(rows["text"]))
+        .filter(pl.col("line") != "")
+        .sort("line", "positive")
+    )
     for wanted in (True, False):
         texts = known.filter(pl.col("positive") == wanted)["line"].n_unique()
         if texts < settings.folds:
@@ -174,7 +173,7 @@ def by_language(languages: pl.Series, truth: BoolArray, scores: FloatArray) -> d
 def score_texts(texts: pl.Series, scorer: Scorer) -> pl.Series:
     """A score for each text, Float32 from 0 to 1; null for a null or blank one. Only its first 4,000
     characters count. Safe to call from several threads."""
-    lines = _lines(texts)
+    lines = fasttext_lines(texts)
     there = lines.fill_null("") != ""
     margins = _margins(scorer.model, lines.filter(there))
     scores = pl.Series(curve(margins, scorer.card.slope, scorer.card.offset), dtype=pl.Float32)
@@ -210,23 +209,6 @@ def _load(path: Path, changed: int, size: int) -> Scorer:
     card = Card.model_validate_json(description)
     identity = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return Scorer(card, models[MODEL.removesuffix(".bin")], identity)
-
-
-def _lines(texts: pl.Series) -> pl.Series:
-    """Texts as fastText wants them: one line, lower case, Chinese characters and marks words of their own."""
-    text = (
-        pl.Series("text", texts, dtype=pl.String)
-        .to_frame()
-        .select(pl.col("text").str.slice(0, MAX_CHARACTERS))
-    )
-    return text.select(
-        pl.col("text")
-        .str.replace_all(_NOISE, " ")
-        .str.to_lowercase()
-        .str.replace_all(rf"({CJK}|[\p{{P}}\p{{S}}])", " $1 ")
-        .str.replace_all(r"[\s\x00]+", " ")
-        .str.strip_chars()
-    )["text"]
 
 
 def _folds(lines: pl.Series, truth: BoolArray, settings: ScorerSettings) -> npt.NDArray[np.int64]:
