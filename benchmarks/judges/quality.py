@@ -125,8 +125,8 @@ def _ratings(data: Path) -> tuple[str, dict[str, object]]:
         "AlpaGasus kept the rows that an LLM rated at least 4.5 of 5: weak labels, few are positive, and the "
         "two raters contradict each other (one keeps long answers, the other short ones). A trained scorer "
         "sees the answer alone, not what was asked. Nothing was tuned on them. AUC is what to look at: so "
-        "few are positive that a calibrated score seldom comes to 0.5, and the heuristic is on no such scale:\n\n"
-        + table(HEAD, lines),
+        "few are positive that a calibrated score seldom comes to 0.5, and the heuristic is on no such "
+        "scale:\n\n" + table(HEAD, lines),
         scorers,
     )
 

@@ -60,7 +60,7 @@ def phrases(name: str) -> Phrases:
             continue
         weight, _, phrase = line.partition(" ")
         pattern = _pattern(phrase.strip())
-        if not phrase.strip() or pattern in found:
+        if not pattern.strip() or pattern in found:
             raise ConfigError(f"phrases/{name}.txt, line {number}: {line!r} is empty or stands twice")
         found[pattern] = float(weight)
     return Phrases(tuple(found), tuple(found.values()), hash128(text)[:12])
@@ -87,7 +87,8 @@ def folded(texts: pl.Series) -> pl.Series:
 
 
 def _pattern(phrase: str) -> str:
-    latin = phrase[:1].isascii()
-    if not latin:
-        return phrase
-    return f" {phrase[:-1]}" if phrase.endswith("*") else f" {phrase} "
+    """A phrase as it stands in folded texts, with the spaces around its Latin ends."""
+    flat = folded(pl.Series([phrase.removesuffix("*")])).item().strip()
+    before = " " if flat[:1] < "\u2e80" else ""
+    after = " " if flat[-1:] < "\u2e80" and not phrase.endswith("*") else ""
+    return f"{before}{flat}{after}"
