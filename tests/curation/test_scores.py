@@ -23,8 +23,9 @@ from hydata.curation.metrics import curve, log_odds, measured, steepness
 from hydata.curation.scorer import Card, card_path, load_scorer, score_texts
 from hydata.curation.scores import COLUMNS, SCORES, ScoreSettings
 from hydata.errors import ConfigError
-from hydata.recipe import load_recipe
-from hydata.schema import Conversation, Message, conversations_frame
+from hydata.recipe import load_recipe, table_schemas
+from hydata.schema import Conversation, Message, conversations_frame, judgements_frame
+from hydata.warehouse import Head, NodeState, write_head, write_shard
 
 JUDGES = {"toxicity": toxicity, "quality": quality, "education": education}
 RUDE = ["You are a {} fool and a coward", "shut up you {} clown", "你这个{}傻瓜，滚开", "讨厌的{}骗子，闭嘴"]
@@ -172,6 +173,43 @@ def test_the_curve_finds_what_made_the_scores() -> None:
     parted = steepness(np.array([True] * 20 + [False] * 20), np.array([9.0] * 20 + [-9.0] * 20))
     assert np.isfinite(parted).all()
     assert log_odds(curve(margins[:100], 1, 0)) == pytest.approx(margins[:100], abs=1e-3)
+
+
+def test_a_warehouse_teaches_what_its_critics_say(tmp_path: Path) -> None:
+    rows = _rows()
+    conversations = conversations_frame(
+        Conversation(
+            "respond", (Message("user", "Say it."), Message("assistant", text)), uri="test", position=n
+        )
+        for n, (text, _) in enumerate(rows)
+    )
+    judged = judgements_frame(conversations["record_id"], "critic", "1")
+    tiers = [1 + n % 2 if label == "kind" else 3 + n % 2 for n, (_, label) in enumerate(rows)]
+    critiques = judged.with_columns(combined_tier=pl.Series(tiers))
+    labels = judged.with_columns(
+        dimension=pl.lit("domain"), label=pl.Series([label for _, label in rows]), confidence=pl.lit(1.0)
+    )
+    nodes = {}
+    frames = {"conversations": conversations, "critiques": critiques, "labels": labels}
+    for table, frame in frames.items():
+        whole = pl.concat([pl.DataFrame(schema=table_schemas()[table]), frame], how="diagonal_relaxed")
+        shard = write_shard(tmp_path, f"{table}/test/0.parquet", {table: whole})
+        nodes[table] = NodeState("", {"": (shard,)})
+    write_head(tmp_path, Head("main", nodes))
+    _run("classifier", "train", "quality", "--from-warehouse", "-w", tmp_path, "-o", tmp_path / "q.zip")
+    card = load_scorer(tmp_path / "q.zip").card
+    assert card.positive == ("A", "B")
+    assert (card.sources[0].name, card.sources[0].labels) == ("main: tier", dict.fromkeys("ABCD", 24))
+    good, bad = score_texts(
+        pl.Series(["Thank you for the red letter", "shut up you red clown"]), load_scorer(tmp_path / "q.zip")
+    )
+    assert good > 0.5 > bad
+    told = ("--from-warehouse", "-w", tmp_path, "--dimension", "domain", "-o", tmp_path / "d.zip")
+    assert "--positive" in _run("classifier", "train", "domain", *told, code=2)
+    _run("classifier", "train", "domain", *told, "--positive", "rude")
+    assert load_scorer(tmp_path / "d.zip").card.sources[0].labels == {"kind": 48, "rude": 48}
+    missing = (*told[:-1], tmp_path / "n.zip", "--positive", "nothing")
+    assert "domain is kind, rude" in _run("classifier", "train", "domain", *missing, code=2)
 
 
 # --- what is wrong is named ------------------------------------------------------------------------------
