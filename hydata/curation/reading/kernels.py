@@ -121,6 +121,8 @@ SHORT_LINE = 30
 BASE64_RUN = 40
 GRAM_WORDS = 5
 LONGEST_LOOP = 64
+LOOP_WORDS = 12
+"""Words of the shortest loop: "no, no, no" is none."""
 ANCHOR_SLOTS = 4096
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
 
@@ -232,7 +234,7 @@ def read_text(
     in_word = False
     word, size, word_flags, word_script, word_at = SEED, np.int64(0), np.int64(0), np.int64(0), begin
     last_script = letter_script = np.int64(0)  # of the last word; of the character before, if a letter
-    syllable = False
+    syllable_stop = np.int64(-2)  # where the last word like "hao3" ends
     han = _U64(0)  # the hash of the character before, if it is Chinese or Japanese
     leads = np.int64(0)
     before = before_2 = np.int64(0)  # the code points before
@@ -398,9 +400,12 @@ def read_text(
                 and word_flags & UPPER == 0
                 and not 0x30 <= data[place - 2] <= 0x39
             )
-            if word_flags & TONE or (numbered and syllable):
+            if word_flags & TONE or (
+                numbered and word_at - syllable_stop == 1 and data[syllable_stop] == 0x20
+            ):
                 pinyin += 1
-            syllable = numbered
+            if numbered:
+                syllable_stop = place
             bits |= anchored(keys, values, word)
             line = taken(line, word)
             line_words += 1
@@ -506,10 +511,11 @@ def read_text(
                 longest_run = max(longest_run, run)
                 if mark & RARE:
                     rare_han += 1
-                if latin_between:
+                if mark & SYMBOL:
+                    symbols += 1
+                if mark & RADICAL or latin_between:
                     han_faults += 1
                 han = value
-                syllable = False
                 ending, dots, pending = np.int64(END_WORD), np.int64(0), False
                 line_worded = True
                 if json < 2:
@@ -571,8 +577,10 @@ def read_text(
                     if point < 0x80 and point != 0x29 and not in_string:
                         depth -= 1
                 elif point == 0x24:
-                    if before == 0x24:
-                        dollars += 1
+                    if before == 0x24:  # not of pa$$word
+                        inside = before_2 < 0x80 and marks[before_2] & BASE64 and before_2 != 0
+                        if not (inside and at < stop and data[at] < 0x80 and marks[data[at]] & BASE64):
+                            dollars += 1
                         point = np.int64(0)  # a third one begins anew
                 elif point == 0x23:
                     hashes += 1
@@ -815,7 +823,7 @@ def tail_loop(words: UInt64Array, count: Any) -> Any:
         same = np.int64(0)
         while same + period < count and words[count - 1 - same] == words[count - 1 - same - period]:
             same += 1
-        if same >= 2 * period and same + period > longest:
+        if same >= 2 * period and same + period > max(longest, LOOP_WORDS - 1):
             longest = same + period
             if longest == count:
                 break

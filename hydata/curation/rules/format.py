@@ -26,8 +26,10 @@ _PARSED = 50_000
 _DEEP = 100
 """Open brackets in a row from which on nothing is parsed: CPython's parsers recurse."""
 _FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.M | re.S)
-_SURE = 0.5
+_SURE = 0.6
 """Confidence of the language of an answer from which on it is another than was asked for."""
+_TELLING = 4
+"""Words of the shortest answer whose language is told."""
 
 
 def _may_hold_tokens(messages: pl.Series) -> pl.Series:
@@ -253,13 +255,24 @@ def other_language(text: pl.Expr) -> pl.Expr:
     """A language is asked for ("answer in French", 用英文回答), and the answer is surely in another. Null: none is
     asked for, or the answer's cannot be told."""
     return on_candidates(
-        _asks("asks_language"), _other_language, pl.col("instruction"), text, dtype=pl.Boolean, default=None
+        _asks("asks_language") & (counted(text, "words") >= _TELLING),
+        _other_language,
+        pl.col("instruction"),
+        text,
+        dtype=pl.Boolean,
+        default=None,
     )
 
 
 _NUMBERS = {
-    **{name: n for n, name in enumerate("one two three four five six seven eight nine ten".split(), 1)},
-    **{name: n for n, name in enumerate("一二三四五六七八九十", 1)},
+    **dict(
+        zip(
+            ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+            range(2, 11),
+            strict=True,
+        )
+    ),
+    **dict(zip("二三四五六七八九十", range(2, 11), strict=True)),
     **{f"十{name}": 10 + n for n, name in enumerate("一二三四五", 1)},
     "两": 2,
 }
