@@ -175,18 +175,21 @@ def random_unicode(rng: random.Random, length: int) -> str:
     return "".join(letters)
 
 
-CLASSES: dict[str, str] = {
-    "characters": r"(?s).",
-    "inked": r"\S",
-    "words": WORD,
-    "cjk": CJK,
-    "symbols": r"\p{S}",
-    "controls": r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f]",
-    "unassigned": r"[\p{Co}\p{Cn}]",
-    "replacements": "\ufffd",
-    "braces": r"[{}]",
-    "newlines": "\n",
-    "mixed_script_words": r"[\p{L}&&\p{Latin}][\p{L}&&\p{Cyrillic}]|[\p{L}&&\p{Cyrillic}][\p{L}&&\p{Latin}]",
+CLASSES = {
+    "characters": [r"(?s)."],
+    "inked": [r"\S"],
+    "words": [WORD],
+    "cjk": [CJK],
+    "symbols": [r"\p{S}"],
+    "controls": [r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f]"],
+    "unassigned": [r"[\p{Co}\p{Cn}]"],
+    "replacements": ["\ufffd"],
+    "braces": [r"[{}]"],
+    "newlines": ["\n"],
+    "mixed_script_words": [
+        r"[\p{L}&&\p{Latin}][\p{L}&&\p{Cyrillic}]",
+        r"[\p{L}&&\p{Cyrillic}][\p{L}&&\p{Latin}]",
+    ],
 }
 
 
@@ -196,8 +199,8 @@ def test_random_unicode_is_counted_as_by_regular_expressions() -> None:
     texts = [random_unicode(rng, rng.choice([0, 1, 3, 12, 40])) for _ in range(20_000)]
     counts = read(*texts)
     column = pl.Series(texts)
-    for name, pattern in CLASSES.items():
-        wanted = column.str.count_matches(pattern)
+    for name, patterns in CLASSES.items():
+        wanted = pl.DataFrame([column.str.count_matches(p).alias(p) for p in patterns]).sum_horizontal()
         wrong = (counts[name] != wanted).arg_true()
         assert not len(wrong), (name, texts[wrong[0]], counts[name][wrong[0]], wanted[wrong[0]])
 

@@ -240,7 +240,7 @@ def read_text(
     before = before_2 = np.int64(0)  # the code points before
     latin_between = False  # a Chinese character, then Latin-1 letters
 
-    line, line_words, line_others, width = SEED, np.int64(0), np.int64(0), np.int64(0)
+    line, line_words, line_others, wide = SEED, np.int64(0), np.int64(0), np.int64(0)
     line_at = line_stop = begin
     line_started, inked_until = np.int64(-1), np.int64(0)
     line_last = np.int64(0)  # code point
@@ -409,7 +409,6 @@ def read_text(
             bits |= anchored(keys, values, word)
             line = taken(line, word)
             line_words += 1
-            width += size
             if word_script:
                 if last_script and last_script != word_script:
                     script_changes += 1
@@ -445,7 +444,7 @@ def read_text(
                         ellipsis_lines += 1
                     elif ending == END_SENTENCE or line_last in (0x22, 0x201D, 0x300D, 0x300F):
                         terminal_lines += 1
-                    if width <= SHORT_LINE:
+                    if length + wide <= SHORT_LINE:
                         short_lines += 1
                     opening = np.int64(data[line_at])
                     if opening >= 0x80:
@@ -479,7 +478,7 @@ def read_text(
                     paragraphs[paragraph_total], heights[paragraph_total] = paragraph, paragraph_size
                     paragraph_total += 1
                     paragraph, paragraph_size = SEED, np.int64(0)
-                line, line_words, line_others, width = SEED, np.int64(0), np.int64(0), np.int64(0)
+                line, line_words, line_others, wide = SEED, np.int64(0), np.int64(0), np.int64(0)
                 line_started, line_worded, dots = np.int64(-1), False, np.int64(0)
         else:
             inked += 1
@@ -500,7 +499,7 @@ def read_text(
                     bits |= anchored(keys, values, taken(han, _U64(point)))
                 line = taken(line, value)
                 line_words += 1
-                width += 2
+                wide += 1
                 if last_script and last_script != script:
                     script_changes += 1
                 last_script = script
@@ -523,7 +522,6 @@ def read_text(
             else:
                 line = taken(line, _U64(point))
                 line_others += 1
-                width += 1
                 if mark & SYMBOL:
                     symbols += 1
                 if mark & CONTROL:

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice
 
 import polars as pl
 
@@ -23,6 +24,8 @@ _ROLE_ORDER = r"^s?(?:ua(?:t+a)*)*(?:ua(?:t+a)*|u(?:at+)*)$"
 
 _PARSED = 50_000
 """Characters of code or JSON that are parsed; what is longer is not judged."""
+_BLOCKS = 50
+"""Blocks of code of one answer that are parsed."""
 _DEEP = 100
 """Open brackets in a row from which on nothing is parsed: CPython's parsers recurse."""
 _FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.M | re.S)
@@ -135,6 +138,11 @@ def _depth(text: str) -> int:
     return deepest
 
 
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of the first fenced blocks."""
+    return [(found[1], found[2]) for found in islice(_FENCED.finditer(text), _BLOCKS)]
+
+
 def _parses(text: str) -> bool:
     if _depth(text) > _DEEP:
         return False
@@ -150,7 +158,7 @@ def _is_json(text: str) -> bool:
     loose = text[min(begins) :] if begins else text
     return any(
         _parses(candidate)
-        for candidate in (text, *(block for _, block in _FENCED.findall(text)), loose.strip())
+        for candidate in (text, *(block for _, block in _blocks(text)), loose.strip())
         if candidate.strip()
     )
 
@@ -200,7 +208,7 @@ def _count_invalid_python(texts: pl.Series) -> pl.Series:
         [
             sum(
                 not _is_python(code)
-                for language, code in _FENCED.findall(text)
+                for language, code in _blocks(text)
                 if language.lower() in ("python", "py", "python3")
             )
             for text in texts
@@ -211,7 +219,7 @@ def _count_invalid_python(texts: pl.Series) -> pl.Series:
 
 @measure(pl.UInt32, "response")
 def invalid_python(text: pl.Expr) -> pl.Expr:
-    """Blocks fenced as Python that do not parse, neither as a module nor as a session of the interpreter. Blocks
+    """Blocks fenced as Python that do not parse and are no session of the interpreter, of the first 50 blocks. Those
     longer than 50,000 characters, or nested deeper than 100 brackets, are not judged."""
     return on_candidates(counted(text, "fences") > 1, _count_invalid_python, text)
 

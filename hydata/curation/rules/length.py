@@ -111,7 +111,7 @@ def terminal_line_fraction(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "instruction", "response")
 def short_line_fraction(text: pl.Expr) -> pl.Expr:
-    """Lines of at most 30 characters, or 15 Chinese ones, white space aside, of all lines (FineWeb)."""
+    """Lines of at most 30 characters, a Chinese or Japanese one counted twice, of all lines (FineWeb)."""
     return share(counted(text, "short_lines"), counted(text, "lines"))
 
 
