@@ -100,16 +100,21 @@ def on_candidates(
     return pl.map_batches([where.fill_null(False), *columns], run, return_dtype=dtype(), is_elementwise=True)
 
 
-def count_phrases(text: pl.Expr, name: str, look_at: Callable[[pl.Expr], pl.Expr] | None = None) -> pl.Expr:
+def count_phrases(
+    text: pl.Expr,
+    name: str,
+    look_at: Callable[[pl.Expr], pl.Expr] | None = None,
+    where: pl.Expr | None = None,
+) -> pl.Expr:
     """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines; of the part that
-    ``look_at`` makes of it, if it is given.
+    ``look_at`` makes of it, if it is given. ``where`` is a further condition that texts with a match fulfil.
 
     A file begins with a line "# anchors:" and words, Chinese characters, pairs of these or signs: every text that a
     line matches has one of them. The compiled pass knows which texts do, and only these are searched.
     """
     return pl.sum_horizontal(
         on_candidates(
-            has_anchor(pl.col(part), name),
+            has_anchor(pl.col(part), name) if where is None else has_anchor(pl.col(part), name) & where,
             partial(_count, name=name, look_at=look_at),
             pl.col(part),
         )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-_LETTERS = {"system": b"s", "user": b"u", "assistant": b"a", "tool": b"t"}
+ROLES = {"system": b"s", "user": b"u", "assistant": b"a", "tool": b"t"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def letters(messages: pl.Series) -> pl.Series:
     turns = turns_of(messages)
     role = turns["role"]
     codes = np.full(len(role), ord("?"), np.uint8)
-    for name, letter in _LETTERS.items():
+    for name, letter in ROLES.items():
         codes[(role == name).fill_null(False).to_numpy()] = ord(letter)
     words = pa.Array.from_buffers(
         pa.large_string(), len(turns.there), [None, pa.py_buffer(turns.offsets), pa.py_buffer(codes)]

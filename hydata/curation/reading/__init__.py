@@ -61,7 +61,7 @@ def anchors(groups: Mapping[int, Iterable[str]]) -> Anchors:
     kernels.hash_anchors(table.lower[points], starts, hashes)
     keys, values = (np.zeros(kernels.ANCHOR_SLOTS, np.uint64) for _ in range(2))
     for key, value in zip(hashes, bits.values(), strict=True):
-        slot = int(key) >> 52
+        slot = int(key) >> int(kernels.ANCHOR_SHIFT)
         while keys[slot] and keys[slot] != key:
             slot = (slot + 1) % len(keys)
         keys[slot] = key

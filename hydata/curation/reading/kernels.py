@@ -123,7 +123,7 @@ GRAM_WORDS = 5
 LONGEST_LOOP = 64
 LOOP_WORDS = 12
 """Words of the shortest loop: "no, no, no" is none."""
-ANCHOR_SLOTS = 4096
+ANCHOR_SLOTS = 1024
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
 
 _I = {name: row for row, name in enumerate(COUNTS)}
@@ -133,13 +133,13 @@ _DISTINCT, _LOOP, _CJK = _I["distinct_words"], _I["loop_words"], _I["cjk"]
 _U64 = np.uint64
 _PRIME = _U64(0x9E3779B97F4A7C15)
 _NEWLINE, _FFFD = 10, 0xFFFD
-_ANCHOR_SHIFT = _U64(64 - 12)
+ANCHOR_SHIFT = _U64(64 - 10)
 
 
 @kernel
 def anchored(keys: UInt64Array, values: UInt64Array, key: Any) -> Any:
     """What stands under a key in the table of anchors; 0: nothing."""
-    slot = np.int64(key >> _ANCHOR_SHIFT)
+    slot = np.int64(key >> ANCHOR_SHIFT)
     while keys[slot] != _U64(0):
         if keys[slot] == key:
             return values[slot]

@@ -17,7 +17,7 @@ import polars as pl
 
 from hydata.curation.language import detect
 from hydata.curation.measure import count_phrases, counted, has_anchor, measure, on_candidates, phrases
-from hydata.curation.turns import turns_of
+from hydata.curation.turns import ROLES, turns_of
 
 _CONTROL_TOKENS = r"<\|(?:startoftext|extra_0|extra_4|extra_5|eos)\|>"
 _ROLE_ORDER = r"^s?(?:ua(?:t+a)*)*(?:ua(?:t+a)*|u(?:at+)*)$"
@@ -36,9 +36,11 @@ _TELLING = 4
 
 
 def _may_hold_tokens(messages: pl.Series) -> pl.Series:
+    """Whether a message has one beside its content, or calls a tool."""
     turns = turns_of(messages)
     may = (turns["tool_calls"].list.len() > 0).fill_null(False)
-    for field in ("role", "content", "reasoning", "tool_call_id"):
+    may |= ~turns["role"].is_in(list(ROLES)).fill_null(True)
+    for field in ("reasoning", "tool_call_id"):
         if (texts := turns[field]).null_count() < len(texts):
             may |= texts.str.contains("<|", literal=True).fill_null(False)
     return pl.Series(turns.per_row(may) > 0)
@@ -74,7 +76,7 @@ def control_tokens(text: pl.Expr) -> pl.Expr:
     """
     there = pl.col("messages").map_batches(_may_hold_tokens, return_dtype=pl.Boolean)
     found = on_candidates(
-        there | pl.col("tools").str.contains("<|", literal=True).fill_null(False),
+        there | has_anchor(text, "html") | pl.col("tools").str.contains("<|", literal=True).fill_null(False),
         _count_tokens,
         pl.col("messages"),
         pl.col("tools"),
@@ -86,7 +88,7 @@ def _empty_turns(messages: pl.Series) -> pl.Series:
     turns = turns_of(messages)
     empty = (
         turns["role"].is_in(["user", "assistant"])
-        & ~turns["content"].str.contains(r"\S").fill_null(False)
+        & (turns["content"].str.strip_chars_start().str.len_bytes().fill_null(0) == 0)
         & (turns["tool_calls"].list.len().fill_null(0) == 0)
     )
     found = pl.Series(turns.per_row(empty), dtype=pl.UInt32)
