@@ -27,16 +27,18 @@ FLAGS = {
 
 DISAGREEMENTS = """The disagreements, read one by one:
 
-- Placeholders: the measures find `<noinput>` between quotes or backticks, and within a line, as well (5 of 8, the measures are
-  right); two answers run together hold "No input" as a line of their own (right); a text that quotes the rule
-  "output <noinput>" is found twice (the flag is right).
-- Missing media: `![Figure](…)`, `[Image]`, `[Figure of a city]`, "this photo" with a link to it (6 of 8, the measure is right);
+- Placeholders: the measures also find `<noinput>` between quotes or backticks or before more text, and "No
+  input" between two answers that were run together (6 of 8, the measures are right); one text quotes the rule
+  "output <noinput>" and is found twice (the flag is right).
+- Missing media: `![Figure](…)`, `[Image]`, `[Figure of a city]`, "this photo" with a link to it (6 of 8, the
+  measure is right);
   "in the image of God" and a painting that is named (the flag is right).
-- Role markers: a conversation was asked for, and is written as one (the flag is right; a policy that wants such tasks
-  must not drop them).
-- Endings: the flags mean texts that end in hashtags, songs, lists and a résumé, which are whole (11 of 12, the
-  measures are right). The measures find "-8.2% in 20", which is cut, and which no flag has; a storyboard's last line and a
-  comma after Python 2's `print` are whole (both wrong).
+- Role markers: a conversation was asked for, and is written as one (the flag is right; a policy that wants
+  such tasks must not drop them).
+- Endings: the flags mean texts that end in hashtags (5), songs (3), a list, a quiz, a résumé, an address, a
+  space of no width, all of them whole (13 of 13, the measures are right). The measures alone find "-8.2% in
+  20", which is cut, and a storyboard, which is not. Both find a résumé and a comma after Python 2's `print`,
+  and are wrong.
 - Refusals: neither is right; both are apologies that were asked for.
 - `asks_for_image` has no measure: designing a logo in words is a task like any other."""
 
@@ -90,9 +92,9 @@ def _mojibake(folder: Path) -> str:
     touched = sum(ok and not passed for ok, passed in zip(clean, found["passed"], strict=True))
     return f"""### Mojibake
 
-Aim: F1 of at least 0.95 on ftfy's cases, no negative touched. A case is garbled if ftfy's test expects another
-text before quotes, width and HTML are put right; one case that its author calls hopeless, and ftfy leaves as it is,
-counts as garbled in the second and third row.
+Aim: F1 of at least 0.95 on ftfy's cases, no negative touched. A case is garbled if ftfy's test expects
+another text before quotes, width and HTML are put right; one case that its author calls hopeless, and ftfy
+leaves as it is, counts as garbled in the second and third row.
 
 | of {len(cases)} cases | {_HEAD}
 |---|{_RULE}
@@ -119,12 +121,13 @@ def _clean(path: Path) -> str:
     )
     others = dropped.filter(pl.col("mojibake") == 0)
     reasons = others["reasons"].explode().value_counts().rows()
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons)
     return f"""### Clean text of {found["language"].n_unique()} languages
 
-Of {found.height:,} sentences of the web {dropped.height} are dropped ({dropped.height / found.height:.2%}). {garbled.height} hold
-mojibake ({by_language}); read one by one, all of them do: the set is not as clean as its name (Romanian
-with `ďż˝`, the bytes of U+FFFD, French with C1 controls for apostrophes, Finnish with `Ã¤`). False
-positives of `mojibake`: 0. The other {others.height}: {", ".join(f"{reason} {count}" for reason, count in reasons) or "none"}."""
+Of {found.height:,} sentences of the web {dropped.height} are dropped ({dropped.height / found.height:.2%}).
+{garbled.height} hold mojibake ({by_language}); read one by one, all of them do: the set is not as clean as
+its name (Romanian with `ďż˝`, the bytes of U+FFFD, French with C1 controls for apostrophes, Finnish with
+`Ã¤`). False positives of `mojibake`: 0. The other {others.height}: {told or "none"}."""
 
 
 def _defects(folder: Path) -> str:
@@ -139,9 +142,9 @@ def _defects(folder: Path) -> str:
         holds = found.select(
             pl.any_horizontal((pl.col(m).cast(pl.Int64) > 0).fill_null(False) for m in measures)
         )
+        labelled = [not set(flags).isdisjoint(row["rule_flags"]) for row in labels]
         lines.append(
-            f"| {', '.join(flags)} | {', '.join(measures)} | "
-            f"{_scores(holds.to_series(), [not set(flags).isdisjoint(row['rule_flags']) for row in labels])} |"
+            f"| {', '.join(flags)} | {', '.join(measures)} | {_scores(holds.to_series(), labelled)} |"
         )
     kept = []
     for rater in ("claude", "helpful"):
@@ -162,8 +165,9 @@ def _defects(folder: Path) -> str:
 {DISAGREEMENTS}
 
 Rated at least 4.5 by a model (AlpaGasus, a weak check) were, by {"; ".join(kept)}. The policy lets
-{found["passed"].mean():.1%} of the English rows pass, and {chinese["passed"].mean():.1%} of {chinese.height:,} of their Chinese translations,
-of which {(chinese["mojibake"] > 0).sum()} count as garbled."""
+{found["passed"].mean():.1%} of the English rows pass, and {chinese["passed"].mean():.1%} of
+{chinese.height:,} of their Chinese translations, of which {(chinese["mojibake"] > 0).sum()} count as
+garbled."""
 
 
 if __name__ == "__main__":

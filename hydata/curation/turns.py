@@ -15,7 +15,8 @@ ROLES = {"system": b"s", "user": b"u", "assistant": b"a", "tool": b"t"}
 @dataclass(frozen=True)
 class Turns:
     """All messages of a column ``messages``: those of row i are ``offsets[i]`` up to ``offsets[i + 1]``.
-    ``there`` is false for a row that is null; ``fields`` is a column of structs, ``hydata.schema.MESSAGE``."""
+    ``there`` is false for a row that is null; ``fields`` is a column of structs,
+    ``hydata.schema.MESSAGE``."""
 
     offsets: npt.NDArray[np.int64]
     there: npt.NDArray[np.bool_]

@@ -15,7 +15,27 @@ from hydata.curation.measure import anchor_table, anchor_words, phrase_file, phr
 from hydata.curation.reading import COUNTS, PAIR_COUNTS, kernels
 from hydata.curation.words import CJK, WORD
 
-EN = "the a of cat dog sat on mat and ran; red, blue. Big! tea's x-ray 42 3.5 über naïve".split()
+EN = [
+    "the",
+    "a",
+    "of",
+    "cat",
+    "dog",
+    "sat",
+    "on",
+    "mat",
+    "and",
+    "ran;",
+    "red,",
+    "blue.",
+    "Big!",
+    "tea's",
+    "x-ray",
+    "42",
+    "3.5",
+    "über",
+    "naïve",
+]
 ZH = [*"的一是不了在人有我他这中大来上国。，！？", "机器", "学习", "GPT", " ", "3"]
 
 

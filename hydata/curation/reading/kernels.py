@@ -821,7 +821,7 @@ def tail_loop(words: UInt64Array, count: Any) -> Any:
         same = np.int64(0)
         while same + period < count and words[count - 1 - same] == words[count - 1 - same - period]:
             same += 1
-        if same >= 2 * period and same + period > max(longest, LOOP_WORDS - 1):
+        if same >= 2 * period and same + period >= LOOP_WORDS and same + period > longest:
             longest = same + period
             if longest == count:
                 break
@@ -956,27 +956,3 @@ def read_texts(
                 anchors[i] = bits
                 if source_there[i]:
                     count_shared(words, count, source, source_count, table, seen, pairs[:, i])
-
-
-@kernel
-def find_broken_orders(roles: UInt8Array, offsets: Int64Array, broken: BoolArray) -> None:
-    """Whether the roles of conversation i, s, u, a or t, are not: perhaps a system message, then user and
-    assistant in turn, tool results after the assistant's call; the last is anyone's but the system's."""
-    for i in range(len(offsets) - 1):
-        at, end = offsets[i], offsets[i + 1]
-        if at < end and roles[at] == 0x73:
-            at += 1
-        wrong = at == end
-        before = np.int64(0x61)
-        for k in range(at, end):
-            role = np.int64(roles[k])
-            if role == 0x75:
-                wrong |= before != 0x61
-            elif role == 0x61:
-                wrong |= (before == 0x61) | (k == at)
-            elif role == 0x74:
-                wrong |= (before == 0x75) | (k == at)
-            else:
-                wrong = True
-            before = role
-        broken[i] = wrong

@@ -1,5 +1,5 @@
-"""Format: the conversation's own structure, what leaked into it from prompts, pages and trainers, and whether an
-answer has the form that was asked for: JSON, code that parses, a language, a number of items.
+"""Format: the conversation's own structure, what leaked into it from prompts, pages and trainers, and whether
+an answer has the form that was asked for: JSON, code that parses, a language, a number of items.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def _no_json(instructions: pl.Series, responses: pl.Series) -> pl.Series:
 
 @measure(pl.Boolean, "response")
 def invalid_json(text: pl.Expr) -> pl.Expr:
-    """JSON is asked for, and neither the answer nor any block of it is JSON. Null: it is not asked for, or the
-    answer is longer than 50,000 characters."""
+    """JSON is asked for, and neither the answer nor any block of it is JSON. Null: it is not asked for, or
+    the answer is longer than 50,000 characters."""
     return on_candidates(
         _asks("asks_json"), _no_json, pl.col("instruction"), text, dtype=pl.Boolean, default=None
     )
@@ -221,8 +221,8 @@ def _count_invalid_python(texts: pl.Series) -> pl.Series:
 
 @measure(pl.UInt32, "response")
 def invalid_python(text: pl.Expr) -> pl.Expr:
-    """Blocks fenced as Python that do not parse and are no session of the interpreter, of the first 50 blocks. Those
-    longer than 50,000 characters, or nested deeper than 100 brackets, are not judged."""
+    """Blocks fenced as Python that do not parse and are no session of the interpreter, of the first 50
+    blocks. Those longer than 50,000 characters, or nested deeper than 100 brackets, are not judged."""
     return on_candidates(counted(text, "fences") > 1, _count_invalid_python, text)
 
 
@@ -262,8 +262,8 @@ def _other_language(instructions: pl.Series, responses: pl.Series) -> pl.Series:
 
 @measure(pl.Boolean, "response")
 def other_language(text: pl.Expr) -> pl.Expr:
-    """A language is asked for ("answer in French", 用英文回答), and the answer is surely in another. Null: none is
-    asked for, or the answer's cannot be told."""
+    """A language is asked for ("answer in French", 用英文回答), and the answer is surely in another. Null:
+    none is asked for, or the answer's cannot be told."""
     return on_candidates(
         _asks("asks_language") & (counted(text, "words") >= _TELLING),
         _other_language,
@@ -300,8 +300,8 @@ def _items_off(instructions: pl.Series, items: pl.Series) -> pl.Series:
 
 @measure(pl.Int32, "response")
 def items_off(text: pl.Expr) -> pl.Expr:
-    """Items of the answer's list less those asked for ("list 5 ways", 列出三个). Null: no number is asked for, or the
-    answer has no list."""
+    """Items of the answer's list less those asked for ("list 5 ways", 列出三个). Null: no number is asked
+    for, or the answer has no list."""
     return on_candidates(
         _asks("asks_items") & (counted(text, "list_items") > 1),
         _items_off,
