@@ -84,7 +84,8 @@ def measures_of_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Every measure of rows of files (``hydata.curation.files.ROWS``): of conversations as ``measures`` has
     them, of texts as ``measures_of_texts``."""
     plain = pl.col("messages").is_null()
-    texts = pl.concat([rows.select("messages", "text"), parts(rows["messages"])], how="horizontal").select(
+    found = parts(rows["messages"])
+    texts = pl.concat([rows.select("messages", "text"), found], how="horizontal").select(
         pl.when(~plain).then(pl.col("instruction").fill_null("")),
         pl.when(plain).then("text").otherwise("response").alias("response"),
         "rest",
