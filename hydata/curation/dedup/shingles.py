@@ -115,7 +115,7 @@ def apart(sets: ShingleSets, groups: UInt32Array) -> ShingleSets:
 
 
 def _read(texts: pa.Array) -> tuple[Texts, BoolArray]:
-    data, offsets = _utf8(texts)
+    data, offsets = utf8_of(texts)
     table = character_table()
     count = len(offsets) - 1
     text, words = np.empty(count, np.uint64), np.empty((count, 2), np.uint64)
@@ -141,7 +141,7 @@ def _scratch(count: int) -> UInt32Array:
     return held
 
 
-def _utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], Int64Array]:
+def utf8_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], Int64Array]:
     """The bytes of an Arrow array of strings and the offsets of its texts; copied only where the array has
     nulls, or is not of 64-bit offsets."""
     if texts.null_count:
