@@ -148,7 +148,7 @@ def nothing(count: int) -> Found:
 
 def build(benchmarks: Sequence[Items], words: int, characters: int) -> Index:
     """The index of all items; ``words`` and ``characters`` are the n of its n-grams."""
-    units = _units(benchmarks)
+    units = units_of(benchmarks)
     read = read_words(units["text"])
     numbers = units["number"].to_numpy()
     question = (units["part"] != ANSWER).to_numpy()
@@ -175,7 +175,8 @@ def build(benchmarks: Sequence[Items], words: int, characters: int) -> Index:
     )
 
 
-def _units(benchmarks: Sequence[Items]) -> pl.DataFrame:
+def units_of(benchmarks: Sequence[Items]) -> pl.DataFrame:
+    """The texts of all items, in ``UNITS``."""
     rows = []
     number = 0
     for benchmark in benchmarks:
