@@ -20,6 +20,10 @@ from pydantic import Field
 from hydata import ingest
 from hydata.curation import classifier, decisions, dedup, language, mix, preferences, rules
 from hydata.curation.classifier import ClassifySettings, TrainSettings
+from hydata.curation.contamination import certificate
+from hydata.curation.contamination import judge as contamination
+from hydata.curation.contamination.items import Benchmark
+from hydata.curation.contamination.judge import ContaminationSettings
 from hydata.curation.dedup import DuplicatesSettings, signatures
 from hydata.curation.dedup.signatures import Scope, SignaturesSettings
 from hydata.curation.language import LanguageSettings
@@ -99,6 +103,7 @@ class Recipe(Settings):
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
+    contamination: ContaminationSettings = ContaminationSettings()
     prefer: PreferSettings = PreferSettings()
     bandit: BanditSettings = BanditSettings()
     mix: MixSettings = MixSettings()
@@ -138,7 +143,13 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
         in_meaning = in_meaning.model_copy(update={"vectors": path.parent / in_meaning.vectors})
     if judged.calibration is not None:
         judged = judged.model_copy(update={"calibration": path.parent / judged.calibration})
-    found = {"file": path, "ingest": paths, "semantic": in_meaning, "critique": judged}
+    found = {
+        "file": path,
+        "ingest": paths,
+        "semantic": in_meaning,
+        "critique": judged,
+        "contamination": recipe.contamination.beside(path.parent),
+    }
     return recipe.model_copy(update=found)
 
 
@@ -171,6 +182,10 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     return (
         Node("ingest", None, recipe.ingest),
         *_measures(recipe, "read", read, ("instruction", recipe.duplicates.responses)),
+        *_if(
+            bool(recipe.contamination.benchmarks),
+            Node("contamination/seeds", contamination.STAGE, recipe.contamination, {"documents": read}),
+        ),
         # step 1: instructions from seeds, with answers where these are in them; what they are, what is wrong
         # with them, which are new
         Node("extract", extract.STAGE, recipe.extract, {"documents": read}),
@@ -231,6 +246,21 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
                 "decisions": (*(_turn("decide/critique", turn) for turn in turns), *finals),
             },
         ),
+        *_if(
+            bool(recipe.contamination.benchmarks),
+            Node(
+                "benchmarks",
+                certificate.STAGE,
+                recipe.contamination,
+                {
+                    "contamination": (
+                        *(f"contamination/{part}" for part in ("seeds", "read", "generated", "evolved")),
+                        *(f"contamination/followed/{turn}" for turn in turns[1:]),
+                        *(_turn("contamination/answered", turn) for turn in turns),
+                    )
+                },
+            ),
+        ),
         Node(
             "mix",
             mix.STAGE,
@@ -275,6 +305,10 @@ def _measures(
         ),
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
+        *_if(
+            bool(recipe.contamination.benchmarks),
+            Node(f"contamination/{what}", contamination.STAGE, recipe.contamination, {"conversations": of}),
+        ),
     )
 
 
@@ -287,7 +321,11 @@ def _follow_up(recipe: Recipe, turn: int) -> Iterator[Node]:
     """The user's next turn in conversations that the round before has kept: instructions like any other."""
     before, made, part = turn - 1, (f"follow_up/{turn}",), f"followed/{turn}"
     answered = {_turn("answered", before): (_turn("respond", before),)}
-    judged, best, admit = _measured(answered), f"decide/continued/{turn}", f"admit/continued/{turn}"
+    judged, best, admit = (
+        _measured(recipe, answered),
+        f"decide/continued/{turn}",
+        f"admit/continued/{turn}",
+    )
     yield Node(
         best,
         decisions.DECIDE,
@@ -330,7 +368,7 @@ def _answered(recipe: Recipe, turn: int, others: Mapping[str, tuple[str, ...]]) 
         _turn("decide/final", turn),
         decisions.DECIDE,
         decisions.DecideSettings(section="final", of="responses"),
-        _finally(recipe, _measured(parts), turn),
+        _finally(recipe, _measured(recipe, parts), turn),
     )
 
 
@@ -355,8 +393,8 @@ def _classify(what: str, of: tuple[str, ...]) -> Node:
     return Node(f"classify/{what}", classifier.STAGE, ClassifySettings(), {"conversations": of})
 
 
-def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The conversations of several parts and what is measured of them, by table."""
+def _measured(recipe: Recipe, parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The conversations of several parts and what is measured of them, by table; and of the seeds."""
     voted = [part.removeprefix("answered") for part in parts if part.startswith("answered")]
     return {
         "conversations": tuple(node for nodes in parts.values() for node in nodes),
@@ -366,6 +404,9 @@ def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
         "agreement": tuple(f"agreement{turn}" for turn in voted),
         "weighted": tuple(f"weigh{turn}" for turn in voted),
         "preferences": ("ingest",),
+        "contamination": tuple(f"contamination/{part}" for part in ("seeds", *parts))
+        if recipe.contamination.benchmarks
+        else (),
     }
 
 
@@ -377,7 +418,7 @@ def _gate(
     with the round perhaps."""
     gate = name.split("/")[0]
     section = f"gates.{gate}"
-    measured = _measured(parts)
+    measured = _measured(recipe, parts)
     scope: Scope = "instruction" if of == "instructions" else recipe.duplicates.responses
     return (
         Node(
@@ -440,7 +481,8 @@ def _gate(
 def table_schemas() -> dict[str, pl.Schema]:
     """The columns of every table of the warehouse."""
     schemas = dict(ingest.TABLES)
-    for node in plan(Recipe()):
+    some = ContaminationSettings(benchmarks={"some": Benchmark(file=Path("some"))})
+    for node in plan(Recipe(contamination=some)):
         if isinstance(node.stage, MapStage | GlobalStage):
             schemas.setdefault(node.stage.table, node.stage.columns)
     return schemas

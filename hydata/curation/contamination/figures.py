@@ -1,9 +1,8 @@
 """What a paraphrase or a translation keeps: the numbers of a problem and the names in it.
 
 Numbers are read from digits and from words, in English and Chinese (``twenty-five``, ``3.5万``, ``二十五``), and
-what multiplies or divides as the number by which it does (``twice``, ``half``, ``两倍``). A lone ``one`` or ``一``
-is an article as often as a number and does not count.
-"""
+what multiplies or divides as the number by which it does (``twice``, ``half``, ``两倍``). A lone ``one`` or
+``一`` is an article as often as a number and does not count."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ _UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
 )
+_BY_TEN = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SMALL = {word: value for value, word in enumerate(_UNITS.split())} | {
-    word: 10 * value
-    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    word: 10 * value for value, word in enumerate(_BY_TEN, 2)
 }
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9}
 _FACTORS = {
@@ -29,7 +28,11 @@ _FACTORS = {
     )
     for word in words.split()
 }
-_DIGITS = {c: float(value) for value, c in enumerate("零一二三四五六七八九")} | {"〇": 0.0, "两": 2.0, "半": 2.0}
+_DIGITS = {c: float(value) for value, c in enumerate("零一二三四五六七八九")} | {
+    "〇": 0.0,
+    "两": 2.0,
+    "半": 2.0,
+}
 _TENS = {"十": 1e1, "百": 1e2, "千": 1e3}
 _MYRIADS = {"万": 1e4, "亿": 1e8}
 _AFTER_DIGITS = _SCALES | _MYRIADS
@@ -39,6 +42,8 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[A-Z][A-Za-z]+")
 _INSIDE = re.compile(r"(?:[a-z0-9,;)] )([A-Z][A-Za-z]+)|([A-Z][A-Za-z]+)(?=['’]s\b)")
+_MARKER = re.compile(r"(?m)^\s*\(?[0-9]{1,2}[.)、:：](?![0-9])")
+"""A list's numbering, which counts nothing."""
 LONGEST = 18
 """Digits of a number that is told from its neighbours."""
 
@@ -57,7 +62,7 @@ def figures(text: str) -> frozenset[float]:
         inside = False
 
     last = 0
-    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).lower()):
+    for match in _TOKEN.finditer(_MARKER.sub(" ", unicodedata.normalize("NFKC", text).lower())):
         word = match["word"]
         if inside and (word is None or match.start() - last > 1):
             end()
@@ -69,7 +74,8 @@ def figures(text: str) -> frozenset[float]:
             found.update(value for value in [_chinese(match["han"])] if value != 1)
         elif word in _SMALL:
             value = _SMALL[word]
-            if inside and not (current % 100 >= 20 and current % 10 == 0 and value < 10 or current % 100 == 0):
+            after_tens = current % 100 >= 20 and current % 10 == 0 and value < 10
+            if inside and not after_tens and current % 100:
                 end()
             current, inside = current + value, True
         elif word in _SCALES and inside:
@@ -95,7 +101,11 @@ def _chinese(numeral: str) -> float:
         elif c in _TENS:
             section, digit = section + (digit or 1) * _TENS[c], 0.0
         else:
-            total, section, digit = (total + section + (digit if digit or section else 1)) * _MYRIADS[c], 0.0, 0.0
+            total, section, digit = (
+                (total + section + (digit if digit or section else 1)) * _MYRIADS[c],
+                0.0,
+                0.0,
+            )
     return total + section + digit
 
 

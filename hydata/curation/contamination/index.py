@@ -6,10 +6,10 @@ C), and for a unit of Chinese characters, which are a word each, ``characters`` 
 measurement). A question of fewer words counts if all of it stands in the text, one of fewer than ``MINIMUM``
 if it is all of the text: "what is the capital of france" stands in honest texts. Short answers do not count.
 
-An n-gram is not specific, and does not count, if more than ``COMMON`` items have it (as GPT-3's authors ignored
-those of more than ten documents), if it stands in ``stock.txt`` (licence headers, phrases of tests), or if it
-repeats so few words that it could be a table's line. A unit without a specific n-gram cannot be looked for
-and is counted as such.
+An n-gram is not specific, and does not count, if more than ``COMMON`` items have it (as GPT-3's authors
+ignored those of more than ten documents), if it stands in ``stock.txt`` (licence headers, phrases of tests),
+or if it repeats so few words that it could be a table's line. A unit without a specific n-gram cannot be
+looked for and is counted as such.
 
 Overlap is of words that are covered, not of n-grams found (Touvron et al. 2023, section A.6, count tokens as
 well): one word changed in a question of forty leaves 39 of them covered and half of the n-grams gone.
@@ -42,8 +42,8 @@ MINIMUM = {False: 6, True: 10}
 LEAST = 3
 """Words of the least question that is looked for at all."""
 ANSWERS = 3
-"""The least answer that is looked for has so many times n words: a bubble sort of 29 words, or a test for primes,
-is nobody's in particular."""
+"""The least answer that is looked for has so many times n words: a bubble sort of 29 words, or a test for
+primes, is nobody's in particular."""
 DIVERSE = 0.4
 """Different words of an n-gram that is specific, as a share of n."""
 
@@ -62,8 +62,8 @@ UNITS = pl.Schema(
 
 @dataclass(frozen=True)
 class Long:
-    """Units that are looked for by n-grams of ``n`` words; the arrays are as ``kernels.find_runs`` reads them.
-    ``units`` are their numbers."""
+    """Units that are looked for by n-grams of ``n`` words; the arrays are as ``kernels.find_runs`` reads
+    them. ``units`` are their numbers."""
 
     n: int
     units: Int64Array
@@ -92,8 +92,8 @@ class Short:
 
 @dataclass(frozen=True)
 class Found:
-    """Of each text: the ``unit`` it repeats most of, by its number, -1 for none; ``overlap``, the share of its
-    words; ``span``, the words of the longest run that both have."""
+    """Of each text: the ``unit`` it repeats most of, by its number, -1 for none; ``overlap``, the share of
+    its words; ``span``, the words of the longest run that both have."""
 
     unit: Int64Array
     overlap: Float32Array

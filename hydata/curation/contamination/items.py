@@ -45,8 +45,8 @@ ID = ("task_id", "question_id", "unique_id", "id", "idx", "key")
 
 
 class Benchmark(Settings):
-    """``file`` is relative to the recipe; ``question`` and ``answer`` name the columns where these are not found
-    by themselves. A plain text is the file."""
+    """``file`` is relative to the recipe; ``question`` and ``answer`` name the columns where these are not
+    found by themselves. A plain text is the file."""
 
     file: Path = Field(exclude=True)  # identified by its content
     question: str | None = None
@@ -78,6 +78,29 @@ class Items:
     answer: str | None
     items: tuple[Item, ...]
     empty: int
+
+
+def named(given: Iterable[str]) -> dict[str, Benchmark]:
+    """Benchmarks of the command line, FILE[:QUESTION[:ANSWER]], by their files' names without the ending.
+
+    Raises:
+        ConfigError: two have the same name.
+    """
+    found: dict[str, Benchmark] = {}
+    for text in given:
+        columns: list[str] = []
+        path = text
+        while not Path(path).exists() and ":" in path and len(columns) < 2:
+            path, _, column = path.rpartition(":")
+            columns.insert(0, column)
+        file = Path(path if Path(path).exists() else text)
+        name = file.name.split(".")[0]
+        if name in found:
+            raise ConfigError(f"--benchmark {text}: a second one named {name!r}; rename the file")
+        found[name] = Benchmark(
+            file=file, question=next(iter(columns), None), answer=next(iter(columns[1:]), None)
+        )
+    return found
 
 
 def sha256_of(file: Path) -> str:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,9 +20,10 @@ from pydantic import Field
 
 from hydata.curation.alone import FileJudge
 from hydata.curation.contamination import index
-from hydata.curation.contamination.index import Found, Index
+from hydata.curation.contamination.index import Index
 from hydata.curation.contamination.items import Benchmark, Items, read_benchmark, sha256_of
 from hydata.curation.contamination.meaning import Meaning, Near, read_meaning
+from hydata.curation.dedup.kernels import Int64Array
 from hydata.curation.semantic.encoders import static
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY, Output, canonical_json, hash128, instruction_text, judgements_frame
@@ -49,9 +51,9 @@ MEASURES = pl.Schema(
     }
 )
 """``overlap``: the share of the words of ``item``'s ``part`` (question, choices, answer) that the record
-repeats in n-grams, ``span`` the words of the longest run that both have; null and 0 where there is no n-gram in
-common. ``similarity``, ``agreement`` and ``paraphrase`` are as in ``meaning.Near``, of ``similar_item``; null
-where the text is too long to compare, or has no vector."""
+repeats in n-grams, ``span`` the words of the longest run that both have; null and 0 where there is no n-gram
+in common. ``similarity``, ``agreement`` and ``paraphrase`` are as in ``meaning.Near``, of ``similar_item``;
+null where the text is too long to compare, or has no vector."""
 
 COLUMNS = pl.Schema({**JUDGEMENT_KEY, "checked": pl.String(), **MEASURES})
 """``checked`` is the identity of the benchmarks that the record was compared with, as in the table
@@ -59,14 +61,22 @@ COLUMNS = pl.Schema({**JUDGEMENT_KEY, "checked": pl.String(), **MEASURES})
 
 
 class ContaminationSettings(Settings):
-    """``benchmarks``: files by name; without any there is nothing to measure. ``words`` and ``characters``: the
-    n of n-grams in texts with spaces and in Chinese. ``encoder``: what finds paraphrases, static vectors
+    """``benchmarks``: files by name; without any there is nothing to measure. ``words`` and ``characters``:
+    the n of n-grams in texts with spaces and in Chinese. ``encoder``: what finds paraphrases, static vectors
     or nothing."""
 
     benchmarks: Mapping[str, Benchmark] = Field(default_factory=dict)
     words: int = Field(default=13, ge=5, le=50)
     characters: int = Field(default=13, ge=8, le=80)
     encoder: Literal["static", "none"] = "static"
+
+    def beside(self, folder: Path) -> ContaminationSettings:
+        """The same with files relative to ``folder``."""
+        moved = {
+            name: benchmark.model_copy(update={"file": folder / benchmark.file})
+            for name, benchmark in self.benchmarks.items()
+        }
+        return self.model_copy(update={"benchmarks": moved})
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Checker:
         ).cast(MEASURES)
 
 
-def _units(units: pl.DataFrame, numbers: np.ndarray | None, count: int = 0) -> pl.DataFrame:  # type: ignore[type-arg]
+def _units(units: pl.DataFrame, numbers: Int64Array | None, count: int = 0) -> pl.DataFrame:
     chosen = pl.Series(np.full(count, -1) if numbers is None else numbers)
     return units.select(pl.all().gather(chosen.set(chosen < 0, None)))
 
@@ -156,28 +166,22 @@ def checker(settings: ContaminationSettings) -> Checker:
             "recipe or --benchmark FILE"
         )
     with _one_at_a_time:
-        return _checker(settings.model_dump_json(), _Kept(settings), identity(settings))
-
-
-class _Kept:
-    """Settings that a cache does not look at: paths are no part of what is compared."""
-
-    def __init__(self, settings: ContaminationSettings) -> None:
-        self.settings = settings
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kept)
-
-    def __hash__(self) -> int:
-        return 0
+        return _checker(
+            tuple(sorted(settings.benchmarks.items())),
+            settings.words,
+            settings.characters,
+            settings.encoder,
+            identity(settings),
+        )
 
 
 @lru_cache(maxsize=2)
-def _checker(key: str, kept: _Kept, known_as: str) -> Checker:
-    settings = kept.settings
-    read = tuple(read_benchmark(name, benchmark) for name, benchmark in sorted(settings.benchmarks.items()))
-    meaning = read_meaning(read, static()) if settings.encoder == "static" else None
-    return Checker(known_as, read, index.build(read, settings.words, settings.characters), meaning)
+def _checker(
+    benchmarks: tuple[tuple[str, Benchmark], ...], words: int, characters: int, encoder: str, known_as: str
+) -> Checker:
+    read = tuple(read_benchmark(name, benchmark) for name, benchmark in benchmarks)
+    meaning = read_meaning(read, static()) if encoder == "static" else None
+    return Checker(known_as, read, index.build(read, words, characters), meaning)
 
 
 # --- in the warehouse ------------------------------------------------------------------------------------
@@ -230,7 +234,7 @@ class AloneSettings(ContaminationSettings):
     """``overlap`` and ``paraphrase``: above these a row is contaminated."""
 
     overlap: float = Field(default=0.5, ge=0, le=1)
-    paraphrase: float = Field(default=0.55, ge=0, le=1)
+    paraphrase: float = Field(default=0.6, ge=0, le=1)
 
     @property
     def measured(self) -> ContaminationSettings:
@@ -243,8 +247,8 @@ class AloneSettings(ContaminationSettings):
 
 
 def judge_rows(rows: pl.DataFrame, settings: AloneSettings) -> pl.DataFrame:
-    """Of each row the measures, and whether these are above the thresholds. ``benchmark`` and ``item`` are those
-    that more speaks for."""
+    """Of each row the measures, and whether these are above the thresholds. ``benchmark`` and ``item`` are
+    those that more speaks for."""
     asked = rows.select(pl.coalesce("instruction", "text")).to_series()
     measured = checker(settings.measured).measure(rows["text"], asked)
     copied, said = pl.col("overlap") > settings.overlap, pl.col("paraphrase") > settings.paraphrase
@@ -253,7 +257,8 @@ def judge_rows(rows: pl.DataFrame, settings: AloneSettings) -> pl.DataFrame:
     return measured.select(
         contaminated=(copied | said.fill_null(False)) & there,
         **{
-            name: pl.when(by_meaning).then(f"similar_{name}").otherwise(name) for name in ("benchmark", "item")
+            name: pl.when(by_meaning).then(f"similar_{name}").otherwise(name)
+            for name in ("benchmark", "item")
         },
         part=pl.when(by_meaning).then(pl.lit(index.QUESTION)).otherwise("part"),
         overlap="overlap",

@@ -147,7 +147,7 @@ def find_runs(
     mask = len(slots) - 1
     begin = np.int64(0)
     for i in range(len(ends)):
-        count = 0
+        count = np.int64(0)
         window = _U64(0)
         for at in range(begin, ends[i]):
             window = window * _PRIME + words[at]
@@ -189,7 +189,7 @@ def find_runs(
                     until = place + n
             share = np.float32(covered / units_words[one])
             words_long = longest[one] + n - 1
-            if (share, words_long, -one) > (overlap[i], span[i], -unit[i]):
+            if share > overlap[i] or (share == overlap[i] and words_long > span[i]):
                 unit[i], overlap[i], span[i] = one, share, words_long
 
 

@@ -1,17 +1,26 @@
-"""Items that say the same in other words: a neighbour by its vector, made sure of by numbers and names.
+"""Items that say the same in other words: a neighbour by its vector, made sure of by numbers, words and
+names.
 
-Each text is compared with the questions of all benchmarks by exact cosines, in blocks. A vector alone cannot
-tell a paraphrase of a test item from another problem of the same kind: of GSM8K's training problems 1 in 100 is
-nearer to a test item than a third of the paraphrases are to theirs. What a paraphrase keeps and another problem
-does not are its numbers and names. ``paraphrase`` is all of it in one number (docs/decisions/0017):
+Each text is compared with the questions of all benchmarks in its script by exact cosines, in blocks. Texts
+with spaces have WordLlama's static vectors. In Chinese these find everything alike (honest questions have 0.9
+with some item), so a Chinese text's vector is made of its pairs of characters, weighted by how few items have
+them and hashed to ``DIMENSIONS`` numbers; its similarity is the square root of the cosine, which is of about
+the same scale.
 
-    similarity * evidence        evidence = (1 - w) * UNKNOWN + w * sqrt(agreement),  w = 1 - 2 ** -shared
+A vector alone cannot tell a paraphrase of a test item from another problem of the same kind: 1 in 100 of
+GSM8K's training problems is nearer to a test item than a third of the paraphrases are to theirs. What a
+paraphrase keeps and another problem does not are its numbers, rare words and names. ``paraphrase`` is all of
+it in one number (docs/decisions/0017 has what was measured):
 
-``agreement`` is the Jaccard similarity of the numbers in the text and in the question; those of the item's answer,
-which the text may have as well, are left out. ``shared`` is how many both have: three numbers that agree are
-strong evidence, a single one is little. Where neither has any, evidence is ``UNKNOWN``; where they have
-none in common, it is 0. If the item has names and the text none of them, the result is times ``NO_NAME``.
-"""
+    similarity * evidence
+    evidence = (1 - w) * UNKNOWN + w * sqrt(agreement),  w = 1 - 2 ** -shared     where there are numbers
+               UNKNOWN + words                                                    else
+
+``agreement`` is the Jaccard similarity of the numbers in the text and in the question; those of the item's
+answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
+agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
+Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
+names and the text none of them, the result is times ``NO_NAME``."""
 
 from __future__ import annotations
 
@@ -23,20 +32,22 @@ import numpy as np
 import polars as pl
 
 from hydata.curation.contamination.figures import capitalised, figures, names
-from hydata.curation.contamination.index import ANSWER, units_of
+from hydata.curation.contamination.index import ANSWER, QUESTION, units_of
 from hydata.curation.contamination.items import Items
-from hydata.curation.dedup.kernels import Float32Array, Int64Array
-from hydata.curation.semantic.embeddings import embed_local
-from hydata.curation.semantic.encoders import Encoder
+from hydata.curation.contamination.words import Words, read_words
+from hydata.curation.dedup.kernels import BoolArray, Float32Array, Int64Array, UInt64Array
+from hydata.curation.semantic.embeddings import comparable, embed_local
+from hydata.curation.semantic.encoders import Encoder, of_length_1
 
 CHARACTERS = 4000
 """Characters of a text that is compared: the mean of more is like nothing in particular."""
 NEAREST = 5
-"""Items whose numbers are compared: the nearest one is another in 2 of 100 paraphrases of GSM8K."""
+"""Items that are looked at closely: the nearest one is another in 2 of 100 paraphrases of GSM8K."""
 FLOOR = 0.45
-"""The least cosine of an item whose numbers are compared."""
-UNKNOWN = 0.6
+"""The least similarity of an item that is looked at closely."""
+UNKNOWN = 0.5
 NO_NAME = 0.8
+DIMENSIONS = 512
 CELLS = 1 << 22
 """Cosines of a block: 16 MiB."""
 
@@ -56,9 +67,8 @@ def prose(text: str) -> str:
 
 @dataclass(frozen=True)
 class Near:
-    """Of each text: the ``unit`` it is likest, by its number, -1 for none; its ``similarity``, a cosine;
-    ``agreement`` of numbers, NaN where neither has any; ``paraphrase``, 0 to 1. Texts that are not compared
-    have NaN."""
+    """Of each text: the ``unit`` it is likest, by its number, -1 for none; its ``similarity``; ``agreement``
+    of numbers, NaN where neither has any; ``paraphrase``, 0 to 1. Texts that are not compared have NaN."""
 
     unit: Int64Array
     similarity: Float32Array
@@ -67,24 +77,47 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """The questions of all benchmarks: ``units`` are their numbers; ``vectors``, Float32[n, dimensions]; what
-    each holds, and what its answer does."""
+class Rarity:
+    """How much a word says: ``weights`` of ``keys``, ascending; any other word says ``most``."""
 
-    encoder: Encoder
+    keys: UInt64Array
+    weights: Float32Array
+    most: float
+
+    def of(self, words: UInt64Array) -> Float32Array:
+        """The weight of each word."""
+        place = np.minimum(np.searchsorted(self.keys, words), len(self.keys) - 1)
+        return np.where(self.keys[place] == words, self.weights[place], np.float32(self.most))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared closely of one question, or of a text: the numbers in it and in its answer; its
+    different ``words``, ascending, and their weights' sum; its names."""
+
+    numbers: frozenset[float]
+    answer: frozenset[float]
+    words: UInt64Array
+    weight: float
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Script:
+    """The questions of all benchmarks in one script: ``units`` are their numbers, ``vectors``, Float32[n,
+    dimensions], their vectors. Words are n-grams of ``n`` words, or characters."""
+
+    encoder: Encoder | None
+    n: int
+    rarity: Rarity
     units: Int64Array
     vectors: Float32Array
-    numbers: tuple[frozenset[float], ...]
-    answers: tuple[frozenset[float], ...]
-    names: tuple[frozenset[str], ...]
+    questions: tuple[Question, ...]
 
-    def find(self, texts: pl.Series) -> Near:
-        """What each text is likest."""
-        said = pl.Series([None if t is None else _said(t) for t in texts], dtype=pl.String).fill_null("")
-        vectors = embed_local(said, self.encoder, CHARACTERS).vectors
-        count = len(texts)
-        unit, paraphrase = np.full(count, -1), np.full(count, np.nan, np.float32)
-        similarity, agreement = paraphrase.copy(), paraphrase.copy()
+    def find(self, texts: pl.Series, read: Words, near: Near, chosen: Int64Array) -> None:
+        """What each of the ``chosen`` texts is likest; written to its place in ``near``."""
+        said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
+        vectors = _vectors(said, words, self.encoder, self.rarity)
         rows = np.flatnonzero(vectors.any(axis=1))
         step = max(1, CELLS // max(1, len(self.units)))
         for begin in range(0, len(rows) if len(self.units) else 0, step):
@@ -92,34 +125,63 @@ class Meaning:
             cosines = vectors[some] @ self.vectors.T
             most = min(NEAREST, cosines.shape[1])
             nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
-            for row, candidates, near in zip(
-                some.tolist(), nearest, np.take_along_axis(cosines, nearest, axis=1), strict=True
-            ):
-                at, similarity[row], agreement[row], paraphrase[row] = self._likest(
-                    said[row], candidates, near
+            likeness = np.take_along_axis(cosines, nearest, axis=1)
+            if self.encoder is None:
+                likeness = np.sqrt(np.maximum(likeness, 0))
+            for row, candidates, similar in zip(some.tolist(), nearest, likeness, strict=True):
+                own = words.values[words.begins[row] : words.ends[row]]
+                to = chosen[row]
+                at, near.similarity[to], near.agreement[to], near.paraphrase[to] = self._likest(
+                    said[row], own, candidates, similar
                 )
-                unit[row] = self.units[at]
-        return Near(unit, similarity, agreement, paraphrase)
+                near.unit[to] = self.units[at]
 
     def _likest(
-        self, text: str, candidates: Int64Array, cosines: Float32Array
+        self, text: str, words: UInt64Array, candidates: Int64Array, similar: Float32Array
     ) -> tuple[int, float, float, float]:
-        """The best of the candidates: its place, cosine, agreement, and paraphrase."""
-        best = int(np.argmax(cosines))
-        found = (int(candidates[best]), float(cosines[best]), np.nan, 0.0)
-        if cosines[best] < FLOOR:
+        """The best of the candidates: its place, similarity, agreement, and paraphrase."""
+        best = int(np.argmax(similar))
+        found = (int(candidates[best]), float(similar[best]), np.nan, 0.0)
+        if similar[best] < FLOOR:
             return found
         numbers, capitals = figures(text), capitalised(text)
-        for at, cosine in zip(candidates.tolist(), cosines.tolist(), strict=True):
-            if cosine < FLOOR:
+        words = np.unique(words)
+        weight = float(self.rarity.of(words).sum())
+        for at, similarity in zip(candidates.tolist(), similar.tolist(), strict=True):
+            if similarity < FLOOR:
                 continue
-            own, answer = self.numbers[at], self.answers[at]
-            agreement, evidence = agree(numbers - (answer - own), own)
-            if self.names[at] and capitals.isdisjoint(self.names[at]):
+            item = self.questions[at]
+            agreement, evidence = agree(numbers - (item.answer - item.numbers), item.numbers)
+            if np.isnan(agreement):
+                both = np.intersect1d(words, item.words, assume_unique=True)
+                shared = float(self.rarity.of(both).sum())
+                evidence = min(1.0, UNKNOWN + shared / max(weight + item.weight - shared, 1e-9))
+            if item.names and capitals.isdisjoint(item.names):
                 evidence *= NO_NAME
-            if cosine * evidence > found[3]:
-                found = (at, cosine, agreement, cosine * evidence)
+            if similarity * evidence > found[3]:
+                found = (at, similarity, agreement, similarity * evidence)
         return found
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The questions of all benchmarks: those in words with spaces, and those in Chinese."""
+
+    spaced: Script
+    chinese: Script
+
+    def find(self, texts: pl.Series) -> Near:
+        """What each text is likest among those of its script."""
+        said = _said(texts)
+        read = read_words(said)
+        chinese = read.mostly_characters
+        count = len(texts)
+        nan = np.full(count, np.nan, np.float32)
+        near = Near(np.full(count, -1), nan, nan.copy(), nan.copy())
+        there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
+        self.spaced.find(said, read, near, np.flatnonzero(~chinese & there))
+        self.chinese.find(said, read, near, np.flatnonzero(chinese & there))
+        return near
 
 
 def agree(text: frozenset[float], item: frozenset[float]) -> tuple[float, float]:
@@ -133,25 +195,80 @@ def agree(text: frozenset[float], item: frozenset[float]) -> tuple[float, float]
 
 
 def read_meaning(benchmarks: Sequence[Items], encoder: Encoder) -> Meaning:
-    """The questions of all benchmarks, as ``units_of`` numbers them."""
+    """The questions of all benchmarks, numbered as by ``units_of``; ``encoder`` is for those with spaces."""
     units = units_of(benchmarks).with_row_index("unit")
-    questions = units.filter(pl.col("part") == "question")
+    questions = units.filter(pl.col("part") == QUESTION)
     answers = dict(units.filter(pl.col("part") == ANSWER).select("number", "text").iter_rows())
-    said = pl.Series([_said(text) for text in questions["text"]], dtype=pl.String)
-    vectors = embed_local(said, encoder, CHARACTERS).vectors
-    there = np.flatnonzero(vectors.any(axis=1))
-    texts = said.gather(there).to_list()
-    code = (said != questions["text"]).gather(there).to_list()  # its capitals are the language's
-    numbers = questions["number"].gather(there).to_list()
+    questions = questions.with_columns(
+        said=_said(questions["text"]),
+        answer=questions["number"].replace_strict(answers, default="", return_dtype=pl.String),
+    )
+    read = read_words(questions["said"])
+    chinese = read.mostly_characters
     return Meaning(
-        encoder,
-        questions["unit"].gather(there).to_numpy().astype(np.int64),
-        vectors[there],
-        tuple(figures(text) for text in texts),
-        tuple(figures(answers.get(number, "")) for number in numbers),
-        tuple(frozenset() if coded else names(text) for text, coded in zip(texts, code, strict=True)),
+        _script(questions, read, np.flatnonzero(~chinese), encoder, 1),
+        _script(questions, read, np.flatnonzero(chinese), None, 2),
     )
 
 
-def _said(text: str) -> str:
-    return text if len(text) > CHARACTERS else prose(text)
+def _script(
+    questions: pl.DataFrame, read: Words, chosen: Int64Array, encoder: Encoder | None, n: int
+) -> Script:
+    own = questions[chosen]
+    words = Words(*_grams(read.take(chosen), n))
+    rarity = _rarity(words)
+    vectors = _vectors(own["said"], words, encoder, rarity)
+    there: BoolArray = np.any(vectors, axis=1)
+    compared = []
+    for place, (text, said, answer) in enumerate(own.select("text", "said", "answer").iter_rows()):
+        if there[place]:
+            different = np.unique(words.values[words.begins[place] : words.ends[place]])
+            compared.append(
+                Question(
+                    figures(said),
+                    figures(answer),
+                    different,
+                    float(rarity.of(different).sum()),
+                    names(said) if said == text else frozenset(),  # capitals in code are the language's
+                )
+            )
+    return Script(
+        encoder, n, rarity, own["unit"].to_numpy().astype(np.int64)[there], vectors[there], tuple(compared)
+    )
+
+
+def _said(texts: pl.Series) -> pl.Series:
+    """What is compared of each text; of one that is too long, all of it, which is then not compared."""
+    return pl.Series([t if t is None or len(t) > CHARACTERS else prose(t) for t in texts], dtype=pl.String)
+
+
+def _grams(words: Words, n: int) -> tuple[UInt64Array, Int64Array]:
+    """n-grams as words: of a text of fewer than n words, none."""
+    if n == 1:
+        return words.values, words.ends
+    grams = words.grams(n)
+    there = np.concatenate((np.zeros(1, np.int64), np.cumsum(grams > 0, dtype=np.int64)))
+    return grams[grams > 0], there[words.ends]
+
+
+def _rarity(words: Words) -> Rarity:
+    """Inverse document frequencies."""
+    row = np.repeat(np.arange(len(words)), words.sizes)
+    pairs = pl.DataFrame({"word": words.values, "row": row}).unique()
+    counted = pairs.group_by("word").len().sort("word")
+    count = len(words)
+    if not counted.height:
+        return Rarity(np.zeros(1, np.uint64), np.ones(1, np.float32), 1.0)
+    weights = np.log((count + 1) / (counted["len"].to_numpy() + 0.5)).astype(np.float32)
+    return Rarity(counted["word"].to_numpy(), weights, float(np.log((count + 1) / 0.5)))
+
+
+def _vectors(said: pl.Series, words: Words, encoder: Encoder | None, rarity: Rarity) -> Float32Array:
+    """A vector for each text: the encoder's, or of its words."""
+    if encoder is not None:
+        return embed_local(said, encoder, CHARACTERS).vectors
+    row = np.repeat(np.arange(len(words)), words.sizes)
+    sign = np.where(words.values >> np.uint64(63), np.float32(1), np.float32(-1))
+    place = row * DIMENSIONS + (words.values % np.uint64(DIMENSIONS)).astype(np.int64)
+    summed = np.bincount(place, weights=rarity.of(words.values) * sign, minlength=len(words) * DIMENSIONS)
+    return of_length_1(summed.reshape(len(words), DIMENSIONS).astype(np.float32))

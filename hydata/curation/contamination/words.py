@@ -17,8 +17,8 @@ from hydata.curation.dedup.shingles import utf8_of
 
 @dataclass(frozen=True)
 class Words:
-    """The words of text i are ``values[ends[i - 1]:ends[i]]``. The lowest bit of a value says that the word is
-    a character of its own."""
+    """The words of text i are ``values[ends[i - 1]:ends[i]]``. The lowest bit of a value says that the word
+    is a character of its own."""
 
     values: UInt64Array
     ends: Int64Array
