@@ -215,8 +215,8 @@ def contamination(
     benchmark: Annotated[
         list[str],
         typer.Option(
-            metavar="FILE[:QUESTION[:ANSWER]]", help="A benchmark (JSONL, JSON, Parquet, CSV), with its
-            columns where these are not found; can be " "given again.",
+            metavar="FILE[:QUESTION[:ANSWER]]",
+            help="A benchmark, and its columns where these are not found; can be given again.",
         ),
     ],
     column: Column = None,

@@ -1,6 +1,6 @@
 """What a paraphrase or a translation keeps: the numbers of a problem and the names in it.
 
-Numbers are read from digits and from words, in English and Chinese (``twenty-five``, ``3.5万``, ``二十五``), and
+Numbers are read from digits and words, in English and Chinese (``twenty-five``, ``3.5万``, ``二十五``), and
 what multiplies or divides as the number by which it does (``twice``, ``half``, ``两倍``). A lone ``one`` or
 ``一`` is an article as often as a number and does not count."""
 

@@ -181,11 +181,11 @@ def find_runs(
             most = min(units_words[one], np.int64(hits[one]) * n) / units_words[one]
             if most < overlap[i]:
                 continue
-            covered, until = 0, np.int64(0)
+            covered, until = 0, 0
             for place in range(units_end[one - 1] if one else 0, units_end[one]):
                 gram = places[place]
                 if gram >= 0 and seen[gram] == i:
-                    covered += place + n - max(place, until)
+                    covered += place + n - (until if until > place else place)
                     until = place + n
             share = np.float32(covered / units_words[one])
             words_long = longest[one] + n - 1
