@@ -28,17 +28,13 @@ _FACTORS = {
     )
     for word in words.split()
 }
-_DIGITS = {c: float(value) for value, c in enumerate("零一二三四五六七八九")} | {
-    "〇": 0.0,
-    "两": 2.0,
-    "半": 2.0,
-}
+_DIGITS = {c: float(value) for value, c in enumerate("零一二三四五六七八九")} | {"〇": 0.0, "两": 2.0}
 _TENS = {"十": 1e1, "百": 1e2, "千": 1e3}
 _MYRIADS = {"万": 1e4, "亿": 1e8}
 _AFTER_DIGITS = _SCALES | _MYRIADS
 _TOKEN = re.compile(
     r"(?P<digits>[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)(?: ?(?P<scale>hundred|thousand|million|billion|万|亿))?"
-    r"|(?P<word>[a-z]+)|(?P<han>[零〇一二两三四五六七八九十百千万亿半]+)"
+    r"|(?P<word>[a-z]+)|(?P<half>一?半)|(?P<han>[零〇一二两三四五六七八九十百千万亿]+)"
 )
 _NAME = re.compile(r"[A-Z][A-Za-z]+")
 _INSIDE = re.compile(r"(?:[a-z0-9,;)] )([A-Z][A-Za-z]+)|([A-Z][A-Za-z]+)(?=['’]s\b)")
@@ -70,6 +66,8 @@ def figures(text: str) -> frozenset[float]:
         if match["digits"]:
             value = float(match["digits"].replace(",", "")[:LONGEST])
             found.add(value * _AFTER_DIGITS.get(match["scale"] or "", 1.0))
+        elif match["half"]:
+            found.add(2.0)
         elif match["han"]:
             found.update(value for value in [_chinese(match["han"])] if value != 1)
         elif word in _SMALL:

@@ -260,7 +260,9 @@ def judge_rows(rows: pl.DataFrame, settings: AloneSettings) -> pl.DataFrame:
             name: pl.when(by_meaning).then(f"similar_{name}").otherwise(name)
             for name in ("benchmark", "item")
         },
-        part=pl.when(by_meaning).then(pl.lit(index.QUESTION)).otherwise("part"),
+        part=pl.when(by_meaning & pl.col("similar_item").is_not_null())
+        .then(pl.lit(index.QUESTION))
+        .otherwise("part"),
         overlap="overlap",
         span="span",
         similarity="similarity",

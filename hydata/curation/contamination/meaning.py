@@ -78,7 +78,8 @@ class Near:
 
 @dataclass(frozen=True)
 class Rarity:
-    """How much a word says: ``weights`` of ``keys``, ascending; any other word says ``most``."""
+    """How much a word says: ``weights`` of ``keys``, ascending; any other word says as
+    much as one that a single question has, ``most``."""
 
     keys: UInt64Array
     weights: Float32Array
@@ -140,16 +141,17 @@ class Script:
         self, text: str, words: UInt64Array, candidates: Int64Array, similar: Float32Array
     ) -> tuple[int, float, float, float]:
         """The best of the candidates: its place, similarity, agreement, and paraphrase."""
-        best = int(np.argmax(similar))
-        found = (int(candidates[best]), float(similar[best]), np.nan, 0.0)
+        order = np.argsort(-similar, kind="stable")
+        best = order[0]
+        found = (int(candidates[best]), float(similar[best]), np.nan, -1.0)
         if similar[best] < FLOOR:
-            return found
+            return (*found[:3], 0.0)
         numbers, capitals = figures(text), capitalised(text)
         words = np.unique(words)
         weight = float(self.rarity.of(words).sum())
-        for at, similarity in zip(candidates.tolist(), similar.tolist(), strict=True):
+        for at, similarity in zip(candidates[order].tolist(), similar[order].tolist(), strict=True):
             if similarity < FLOOR:
-                continue
+                break
             item = self.questions[at]
             agreement, evidence = agree(numbers - (item.answer - item.numbers), item.numbers)
             if np.isnan(agreement):
@@ -239,7 +241,7 @@ def _script(
 
 def _said(texts: pl.Series) -> pl.Series:
     """What is compared of each text; of one that is too long, all of it, which is then not compared."""
-    return pl.Series([t if t is None or len(t) > CHARACTERS else prose(t) for t in texts], dtype=pl.String)
+    return pl.Series([t if len(t) > CHARACTERS else prose(t) for t in texts.fill_null("")], dtype=pl.String)
 
 
 def _grams(words: Words, n: int) -> tuple[UInt64Array, Int64Array]:
@@ -260,7 +262,7 @@ def _rarity(words: Words) -> Rarity:
     if not counted.height:
         return Rarity(np.zeros(1, np.uint64), np.ones(1, np.float32), 1.0)
     weights = np.log((count + 1) / (counted["len"].to_numpy() + 0.5)).astype(np.float32)
-    return Rarity(counted["word"].to_numpy(), weights, float(np.log((count + 1) / 0.5)))
+    return Rarity(counted["word"].to_numpy(), weights, float(np.log((count + 1) / 1.5)))
 
 
 def _vectors(said: pl.Series, words: Words, encoder: Encoder | None, rarity: Rarity) -> Float32Array:
