@@ -58,7 +58,7 @@ def run(
             unspecific.get(read.name, 0),
             settings.words,
             settings.characters,
-            found.meaning.spaced.encoder.identity if found.meaning and found.meaning.spaced.encoder else None,
+            found.meaning.encoder if found.meaning else None,
             conditions(context.policy),
         )
         for read in found.benchmarks

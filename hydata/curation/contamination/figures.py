@@ -1,8 +1,8 @@
 """What a paraphrase or a translation keeps: the numbers of a problem and the names in it.
 
 Numbers are read from digits and words, in English and Chinese (``twenty-five``, ``3.5万``, ``二十五``), and
-what multiplies or divides as the number by which it does (``twice``, ``half``, ``两倍``). A lone ``one`` or
-``一`` is an article as often as a number and does not count."""
+what multiplies or divides as the number by which it does (``twice``, ``half``, ``两倍``). ``one`` and
+``一`` are articles as often as numbers: 1 does not count, nor do ordinals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ _MYRIADS = {"万": 1e4, "亿": 1e8}
 _AFTER_DIGITS = _SCALES | _MYRIADS
 _TOKEN = re.compile(
     r"(?P<digits>[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)(?: ?(?P<scale>hundred|thousand|million|billion|万|亿))?"
-    r"|(?P<word>[a-z]+)|(?P<half>一?半)|(?P<han>[零〇一二两三四五六七八九十百千万亿]+)"
+    r"|(?P<word>[a-z]+)|(?P<half>一?半)"
+    r"|第[零〇一二三四五六七八九十百]+|[百千](?=[克米瓦卡赫伏分])"  # ordinals and units
+    r"|(?P<han>(?:[零〇一二两三四五六七八九十百万亿]|千(?![克米瓦卡赫伏]))+)"
 )
 _NAME = re.compile(r"[A-Z][A-Za-z]+")
 _INSIDE = re.compile(r"(?:[a-z0-9,;)] )([A-Z][A-Za-z]+)|([A-Z][A-Za-z]+)(?=['’]s\b)")
@@ -52,7 +54,7 @@ def figures(text: str) -> frozenset[float]:
 
     def end() -> None:
         nonlocal total, current, inside
-        if inside and total + current != 1:
+        if inside:
             found.add(total + current)
         total = current = 0.0
         inside = False
@@ -69,7 +71,9 @@ def figures(text: str) -> frozenset[float]:
         elif match["half"]:
             found.add(2.0)
         elif match["han"]:
-            found.update(value for value in [_chinese(match["han"])] if value != 1)
+            found.update(value for value in [_chinese(match["han"])] if value > 1)
+        elif word is None:
+            continue
         elif word in _SMALL:
             value = _SMALL[word]
             after_tens = current % 100 >= 20 and current % 10 == 0 and value < 10
@@ -88,7 +92,7 @@ def figures(text: str) -> frozenset[float]:
         elif word != "and":
             end()
     end()
-    return frozenset(found)
+    return frozenset(found - {1.0})
 
 
 def _chinese(numeral: str) -> float:

@@ -24,7 +24,7 @@ from hydata.curation.contamination.index import Index
 from hydata.curation.contamination.items import Benchmark, Items, read_benchmark, sha256_of
 from hydata.curation.contamination.meaning import Meaning, Near, read_meaning
 from hydata.curation.dedup.kernels import Int64Array
-from hydata.curation.semantic.encoders import static
+from hydata.curation.semantic.encoders import Encoder, bundled, static
 from hydata.errors import ConfigError
 from hydata.schema import JUDGEMENT_KEY, Output, canonical_json, hash128, instruction_text, judgements_frame
 from hydata.stage import Context, MapStage, Settings
@@ -62,13 +62,13 @@ COLUMNS = pl.Schema({**JUDGEMENT_KEY, "checked": pl.String(), **MEASURES})
 
 class ContaminationSettings(Settings):
     """``benchmarks``: files by name; without any there is nothing to measure. ``words`` and ``characters``:
-    the n of n-grams in texts with spaces and in Chinese. ``encoder``: what finds paraphrases, static vectors
-    or nothing."""
+    the n of n-grams in texts with spaces and in Chinese. ``encoder``: what finds paraphrases: static vectors;
+    "bundled": multilingual-e5-small as well, for translations; or nothing."""
 
     benchmarks: Mapping[str, Benchmark] = Field(default_factory=dict)
     words: int = Field(default=13, ge=5, le=50)
     characters: int = Field(default=13, ge=8, le=80)
-    encoder: Literal["static", "none"] = "static"
+    encoder: Literal["static", "bundled", "none"] = "static"
 
     def beside(self, folder: Path) -> ContaminationSettings:
         """The same with files relative to ``folder``."""
@@ -147,8 +147,15 @@ def identity(settings: ContaminationSettings) -> str:
         ConfigError: a benchmark's file cannot be read.
     """
     hashes = [(name, sha256_of(benchmark.file)) for name, benchmark in sorted(settings.benchmarks.items())]
-    by = static().identity if settings.encoder == "static" else ""
-    return hash128(VERSION, canonical_json(settings.model_dump(mode="json")), canonical_json(hashes), by)[:12]
+    by = [encoder.identity for encoder in _encoders(settings.encoder)]
+    said = settings.model_dump(mode="json")
+    return hash128(VERSION, canonical_json(said), canonical_json(hashes), canonical_json(by))[:12]
+
+
+def _encoders(encoder: str) -> tuple[Encoder, ...]:
+    """Those that are used: for paraphrases, for translations."""
+    makers = {"static": (static,), "bundled": (static, bundled), "none": ()}
+    return tuple(make() for make in makers[encoder])
 
 
 _one_at_a_time = threading.Lock()
@@ -180,7 +187,7 @@ def _checker(
     benchmarks: tuple[tuple[str, Benchmark], ...], words: int, characters: int, encoder: str, known_as: str
 ) -> Checker:
     read = tuple(read_benchmark(name, benchmark) for name, benchmark in benchmarks)
-    meaning = read_meaning(read, static()) if encoder == "static" else None
+    meaning = read_meaning(read, *_encoders(encoder)) if encoder != "none" else None
     return Checker(known_as, read, index.build(read, words, characters), meaning)
 
 
@@ -280,7 +287,7 @@ ALONE = FileJudge(
     item's words that the row repeats in n-grams) and `span` (the longest run of words that both have);
     `similarity` (a cosine), `agreement` of numbers, and `paraphrase`, which is made of both. With `--set`:
     `overlap` and `paraphrase` (thresholds), `words` and `characters` (the n of n-grams), `encoder` (none: no
-    paraphrases).
+    paraphrases; bundled: translations as well).
     """,
     settings=AloneSettings,
     columns=pl.Schema(

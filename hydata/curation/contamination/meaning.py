@@ -34,6 +34,8 @@ import polars as pl
 from hydata.curation.contamination.figures import capitalised, figures, names
 from hydata.curation.contamination.index import ANSWER, QUESTION, units_of
 from hydata.curation.contamination.items import Items
+from hydata.curation.contamination.numbers import UNKNOWN, agree
+from hydata.curation.contamination.translations import Translations, other
 from hydata.curation.contamination.words import Words, read_words
 from hydata.curation.dedup.kernels import BoolArray, Float32Array, Int64Array, UInt64Array
 from hydata.curation.semantic.embeddings import comparable, embed_local
@@ -45,7 +47,6 @@ NEAREST = 5
 """Items that are looked at closely: the nearest one is another in 2 of 100 paraphrases of GSM8K."""
 FLOOR = 0.45
 """The least similarity of an item that is looked at closely."""
-UNKNOWN = 0.5
 NO_NAME = 0.8
 DIMENSIONS = 512
 CELLS = 1 << 22
@@ -128,7 +129,7 @@ class Script:
             nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
             likeness = np.take_along_axis(cosines, nearest, axis=1)
             if self.encoder is None:
-                likeness = np.sqrt(np.maximum(likeness, 0))
+                likeness = np.cbrt(np.maximum(likeness, 0))
             for row, candidates, similar in zip(some.tolist(), nearest, likeness, strict=True):
                 own = words.values[words.begins[row] : words.ends[row]]
                 to = chosen[row]
@@ -167,10 +168,18 @@ class Script:
 
 @dataclass(frozen=True)
 class Meaning:
-    """The questions of all benchmarks: those in words with spaces, and those in Chinese."""
+    """The questions of all benchmarks: those in words with spaces, those in Chinese, and what finds either in
+    the other language, if there is such."""
 
     spaced: Script
     chinese: Script
+    translations: Translations | None
+
+    @property
+    def encoder(self) -> str:
+        """The names of all encoders."""
+        used = [self.spaced.encoder, self.translations.encoder if self.translations else None]
+        return ", ".join(encoder.identity for encoder in used if encoder)
 
     def find(self, texts: pl.Series) -> Near:
         """What each text is likest among those of its script."""
@@ -183,21 +192,20 @@ class Meaning:
         there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
         self.spaced.find(said, read, near, np.flatnonzero(~chinese & there))
         self.chinese.find(said, read, near, np.flatnonzero(chinese & there))
+        if self.translations:
+            some = np.flatnonzero(there)
+            translated = self.translations.find(said.gather(some).to_list(), chinese[some].tolist())
+            for place, (unit, similarity, agreement, paraphrase) in translated.items():
+                at = some[place]
+                if not near.paraphrase[at] >= paraphrase:  # or there is none
+                    near.unit[at], near.similarity[at] = unit, similarity
+                    near.agreement[at], near.paraphrase[at] = agreement, paraphrase
         return near
 
 
-def agree(text: frozenset[float], item: frozenset[float]) -> tuple[float, float]:
-    """The agreement of two sets of numbers, NaN if both are empty, and what it is worth as evidence."""
-    shared, both = len(text & item), len(text | item)
-    if not both:
-        return np.nan, UNKNOWN
-    agreement = shared / both
-    weight = 1 - 0.5**shared
-    return agreement, (1 - weight) * UNKNOWN + weight * agreement**0.5 if shared else 0.0
-
-
-def read_meaning(benchmarks: Sequence[Items], encoder: Encoder) -> Meaning:
-    """The questions of all benchmarks, numbered as by ``units_of``; ``encoder`` is for those with spaces."""
+def read_meaning(benchmarks: Sequence[Items], encoder: Encoder, across: Encoder | None = None) -> Meaning:
+    """The questions of all benchmarks, numbered as by ``units_of``; ``encoder`` is for those with spaces,
+    ``across`` for translations."""
     units = units_of(benchmarks).with_row_index("unit")
     questions = units.filter(pl.col("part") == QUESTION)
     answers = dict(units.filter(pl.col("part") == ANSWER).select("number", "text").iter_rows())
@@ -210,6 +218,9 @@ def read_meaning(benchmarks: Sequence[Items], encoder: Encoder) -> Meaning:
     return Meaning(
         _script(questions, read, np.flatnonzero(~chinese), encoder, 1),
         _script(questions, read, np.flatnonzero(chinese), None, 2),
+        Translations(across, other(questions.filter(~chinese)), other(questions.filter(chinese)))
+        if across
+        else None,
     )
 
 
