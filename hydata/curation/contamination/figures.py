@@ -102,12 +102,9 @@ def _chinese(numeral: str) -> float:
             digit = digit * 10 + _DIGITS[c] if digit and section == 0 else _DIGITS[c]
         elif c in _TENS:
             section, digit = section + (digit or 1) * _TENS[c], 0.0
-        else:
-            total, section, digit = (
-                (total + section + (digit if digit or section else 1)) * _MYRIADS[c],
-                0.0,
-                0.0,
-            )
+        else:  # 亿 is of all that stands before it, 万 of what has no such word yet
+            before, total = (total, 0.0) if c == "亿" else (0.0, total)
+            total, section, digit = total + (before + section + digit or 1) * _MYRIADS[c], 0.0, 0.0
     return total + section + digit
 
 
