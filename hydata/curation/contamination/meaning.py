@@ -121,7 +121,7 @@ class Script:
         said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
         vectors = _vectors(said, words, self.encoder, self.rarity)
         rows = np.flatnonzero(vectors.any(axis=1))
-        step = max(1, CELLS // max(1, len(self.units)))
+        step, begins = max(1, CELLS // max(1, len(self.units))), words.begins
         for begin in range(0, len(rows) if len(self.units) else 0, step):
             some = rows[begin : begin + step]
             cosines = vectors[some] @ self.vectors.T
@@ -131,7 +131,7 @@ class Script:
             if self.encoder is None:
                 likeness = np.cbrt(np.maximum(likeness, 0))
             for row, candidates, similar in zip(some.tolist(), nearest, likeness, strict=True):
-                own = words.values[words.begins[row] : words.ends[row]]
+                own = words.values[begins[row] : words.ends[row]]
                 to = chosen[row]
                 at, near.similarity[to], near.agreement[to], near.paraphrase[to] = self._likest(
                     said[row], own, candidates, similar
