@@ -44,7 +44,7 @@ def section(data: Path) -> str:
     )
 
 
-# --- in other words ----------------------------------------------------------------------------------------
+# --- in other words ------------------------------------------------------------------------------------
 
 
 def _paraphrases(data: Path) -> str:
@@ -102,11 +102,11 @@ def _paraphrases(data: Path) -> str:
             "Alpaca and BELLE, Dolly. Texts as they are (`Question: ... Answer: ...`; whole functions).",
             table(head, lines),
             _leaked(data, [*gsm, *code]),
-            'Missed of GSM8K: rephrasings that lose or work out numbers ("a decade" for 10 years), and those whose words are nearly all '
-            "others. Of HumanEval the rephrasing has other names, other examples and other values; what is "
-            "left is the task, and "
-            '"is it a palindrome" is the task of many honest texts: most of what is taken of CodeAlpaca is the same exercise in fact. '
-            "A translation without two numbers in it is not found.",
+            "Missed of GSM8K: rephrasings that lose or work out numbers (a decade for 10 years), and those "
+            "whose words are nearly all others. Of HumanEval the rephrasing has other names, other examples "
+            "and other values; what is left is the task, and whether a text is a palindrome is the task of "
+            "many: most of what is taken of CodeAlpaca is the same exercise in fact. A translation without "
+            "two numbers in it is not found, nor by `encoder = static` any.",
         ]
     )
 
@@ -166,7 +166,7 @@ def _leaked(data: Path, texts: Rows) -> str:
     )
 
 
-# --- copies --------------------------------------------------------------------------------------------------
+# --- copies --------------------------------------------------------------------------------------------
 
 
 def _copies(data: Path) -> str:
@@ -237,7 +237,7 @@ def _changed(parts: list[str], share: float, rng: random.Random, joint: str) -> 
     return joint.join(rng.choice(others) if rng.random() < share else part for part in parts)
 
 
-# --- honest texts, speed -----------------------------------------------------------------------------------------
+# --- honest texts, speed -------------------------------------------------------------------------------
 
 
 def _honest(data: Path) -> str:
@@ -280,15 +280,14 @@ def _honest(data: Path) -> str:
             f"({sum(len(b.items) for b in measure.benchmarks):,} items); one thread. The instruction and "
             "the answer as one text.",
             table(head, lines),
-            "Nearly all that is taken of the English sets is a benchmark's task in fact (\"write a function "
-            "that checks for Armstrong "
-            'numbers", "why is the sky blue"), since instruction benchmarks ask what everybody asks; of Chinese Alpaca it is short '
-            "requests about the subject of a short item.",
+            "Nearly all that is taken of the English sets is a benchmark's task in fact (a function that "
+            "checks for Armstrong numbers, why the sky is blue), since instruction benchmarks ask what "
+            "everybody asks; of Chinese Alpaca it is short requests about the subject of a short item.",
         ]
     )
 
 
-# --- what is read ----------------------------------------------------------------------------------------------------
+# --- what is read --------------------------------------------------------------------------------------
 
 
 def _benchmarks(data: Path, *names: str) -> AloneSettings:
