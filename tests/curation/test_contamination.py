@@ -18,7 +18,7 @@ from hydata.curation.contamination import judge
 from hydata.curation.contamination.figures import figures, names
 from hydata.curation.contamination.items import Benchmark, named, read_benchmark
 from hydata.curation.contamination.judge import AloneSettings, ContaminationSettings, checker, judge_rows
-from hydata.curation.contamination.meaning import prose
+from hydata.curation.contamination.meaning import parameters, prose
 from hydata.errors import ConfigError
 
 ORCHARD = (
@@ -248,6 +248,24 @@ def test_code_says_what_its_docstring_says() -> None:
     code = 'def findMax_of(rows):\n    """Return the largest row.\n    >>> findMax_of([1])\n    1\n    """\n'
     assert prose(code) == "find Max of. Return the largest row."
     assert prose("No code at all.") == "No code at all."
+
+
+def test_functions_are_told_by_what_they_say_and_take(tmp_path: Path) -> None:
+    form = '{}\n    """ {}\n    >>> {}\n    """\n'
+    says = "Share the leaves among all cups, largest cup first."
+    item = form.format("def split_tea(leaves: dict[str, int], cups: list):", says, "f(1)")
+    again = "Distribute the leaves over the cups, beginning with the largest."
+    path = written(tmp_path / "code.jsonl", {"prompt": item}, {"prompt": "def wash(cup):\n    pass"})
+    settings = AloneSettings(benchmarks={"code": Benchmark(file=path)})
+    same, other = found(
+        settings,
+        form.format("def spread(leaves, containers):", again, "g(2)"),
+        form.format("def spread(leaves, containers, first):", again, "g(2)"),
+    )
+    assert same["similarity"] == other["similarity"]
+    assert same["paraphrase"] > other["paraphrase"] > 0
+    assert parameters(item) == 2
+    assert parameters("def wash(cup):\n    pass") is None
 
 
 # --- benchmarks' files ---------------------------------------------------------------------------------

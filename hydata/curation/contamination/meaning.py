@@ -20,7 +20,7 @@ it in one number (docs/decisions/0017 has what was measured):
 answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
 agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
 Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
-names and the text none of them, the result is times ``NO_NAME``."""
+names and the text none of them, the result is times ``NO_NAME``; if both are documented functions of as many parameters, times ``SAME_SIGNATURE``."""
 
 from __future__ import annotations
 
@@ -48,12 +48,15 @@ NEAREST = 5
 FLOOR = 0.45
 """The least similarity of an item that is looked at closely."""
 NO_NAME = 0.8
+SAME_SIGNATURE = 1.2
 DIMENSIONS = 512
 CELLS = 1 << 22
 """Cosines of a block: 16 MiB."""
 
 _DOCUMENTED = re.compile(r'"""(.*?)"""|' r"'''(.*?)'''", re.DOTALL)
 _DEFINED = re.compile(r"\b(?:def|function|class)\s+(\w+)")
+_SIGNATURE = re.compile(r"\bdef\s+\w+\(([^()]*)\)")
+_INDEXED = re.compile(r"\[[^\[\]]*\]")
 _EXAMPLE = re.compile(r">>>|\b[Ee]xamples?\b|\n\s*\w+\([^\n]*\)\s*(?:==|=>|➞|->|=)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")
 
@@ -64,6 +67,12 @@ def prose(text: str) -> str:
     if not documented.strip():
         return text
     return ". ".join((*(_HUMP.sub(" ", name) for name in _DEFINED.findall(text)[-1:]), documented.strip()))
+
+
+def parameters(text: str) -> int | None:
+    """How many parameters the last function of a documented program has; None for any other text."""
+    found = _SIGNATURE.findall(text) if _DOCUMENTED.search(text) else []
+    return sum(1 for one in _INDEXED.sub("", found[-1]).split(",") if one.strip()) if found else None
 
 
 @dataclass(frozen=True)
@@ -95,13 +104,14 @@ class Rarity:
 @dataclass(frozen=True)
 class Question:
     """What is compared closely of one question, or of a text: the numbers in it and in its answer; its
-    different ``words``, ascending, and their weights' sum; its names."""
+    different ``words``, ascending, and their weights' sum; its names; of a function how many parameters it has."""
 
     numbers: frozenset[float]
     answer: frozenset[float]
     words: UInt64Array
     weight: float
     names: frozenset[str]
+    parameters: int | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,14 @@ class Script:
     vectors: Float32Array
     questions: tuple[Question, ...]
 
-    def find(self, texts: pl.Series, read: Words, near: Near, chosen: Int64Array) -> None:
+    def find(
+        self,
+        texts: pl.Series,
+        read: Words,
+        signatures: Sequence[int | None],
+        near: Near,
+        chosen: Int64Array,
+    ) -> None:
         """What each of the ``chosen`` texts is likest; written to its place in ``near``."""
         said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
         vectors = _vectors(said, words, self.encoder, self.rarity)
@@ -134,12 +151,17 @@ class Script:
                 own = words.values[begins[row] : words.ends[row]]
                 to = chosen[row]
                 at, near.similarity[to], near.agreement[to], near.paraphrase[to] = self._likest(
-                    said[row], own, candidates, similar
+                    said[row], own, signatures[to], candidates, similar
                 )
                 near.unit[to] = self.units[at]
 
     def _likest(
-        self, text: str, words: UInt64Array, candidates: Int64Array, similar: Float32Array
+        self,
+        text: str,
+        words: UInt64Array,
+        signature: int | None,
+        candidates: Int64Array,
+        similar: Float32Array,
     ) -> tuple[int, float, float, float]:
         """The best of the candidates: its place, similarity, agreement, and paraphrase."""
         order = np.argsort(-similar, kind="stable")
@@ -161,6 +183,8 @@ class Script:
                 evidence = min(1.0, UNKNOWN + shared / max(weight + item.weight - shared, 1e-9))
             if item.names and capitals.isdisjoint(item.names):
                 evidence *= NO_NAME
+            if signature is not None and signature == item.parameters:
+                evidence = min(1.0, evidence * SAME_SIGNATURE)
             if similarity * evidence > found[3]:
                 found = (at, similarity, agreement, similarity * evidence)
         return found
@@ -190,8 +214,9 @@ class Meaning:
         nan = np.full(count, np.nan, np.float32)
         near = Near(np.full(count, -1), nan, nan.copy(), nan.copy())
         there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
-        self.spaced.find(said, read, near, np.flatnonzero(~chinese & there))
-        self.chinese.find(said, read, near, np.flatnonzero(chinese & there))
+        signatures = [parameters(text) for text in texts.fill_null("").str.head(CHARACTERS)]
+        self.spaced.find(said, read, signatures, near, np.flatnonzero(~chinese & there))
+        self.chinese.find(said, read, signatures, near, np.flatnonzero(chinese & there))
         if self.translations:
             some = np.flatnonzero(there)
             translated = self.translations.find(said.gather(some).to_list(), chinese[some].tolist())
@@ -243,6 +268,7 @@ def _script(
                     different,
                     float(rarity.of(different).sum()),
                     names(said) if said == text else frozenset(),  # capitals in code are the language's
+                    parameters(text),
                 )
             )
     return Script(
