@@ -405,7 +405,7 @@ def test_random_texts_are_judged_one_row_each(settings: AloneSettings) -> None:
             )
             for _ in range(rng.randrange(60))
         )
-        for _ in range(4_000)
+        for _ in range(20_000)
     ]
     judged = judge_rows(rows_of(*texts), settings)
     assert judged.height == len(texts)

@@ -104,7 +104,8 @@ class Rarity:
 @dataclass(frozen=True)
 class Question:
     """What is compared closely of one question, or of a text: the numbers in it and in its answer; its
-    different ``words``, ascending, and their weights' sum; its names; of a function how many parameters it has."""
+    different ``words``, ascending, and their weights' sum; its names; of a function the number of its
+    parameters."""
 
     numbers: frozenset[float]
     answer: frozenset[float]
