@@ -172,6 +172,16 @@ def test_a_paraphrase_with_its_numbers_is_found_and_one_with_others_is_not(setti
     assert template["similarity"] == pytest.approx(paraphrase["similarity"], abs=0.1)
 
 
+def test_a_paraphrase_in_a_paragraph_of_a_long_document_is_found(settings: AloneSettings) -> None:
+    same = (
+        "By the river there is an orchard with forty-two rows of apple trees, eighteen trees in each row. "
+        "An autumn storm tore out 65 trees. How many must Marguerite prune before it freezes?"
+    )
+    inside, beyond = found(settings, f"{FILLER * 5}\n\n{same}\n \n{FILLER * 5}", "p. 1\n\n" * 70 + same)
+    assert (inside["contaminated"], inside["item"], inside["agreement"]) == (True, "0", 1)
+    assert not beyond["contaminated"]
+
+
 def test_a_chinese_paraphrase_with_its_numbers_is_found(settings: AloneSettings) -> None:
     same = "一家茶厂去年采摘鲜叶3600公斤，今年采摘的鲜叶比去年多四分之一，今年共采摘鲜叶多少公斤？"
     paraphrase, template = found(settings, same, same.replace("3600", "5000").replace("四分之一", "七分之二"))

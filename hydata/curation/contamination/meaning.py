@@ -1,11 +1,10 @@
-"""Items that say the same in other words: a neighbour by its vector, made sure of by numbers, words and
-names.
+"""Items that say the same in other words: found by vectors, made sure of by numbers, words and names.
 
-Each text is compared with the questions of all benchmarks in its script by exact cosines, in blocks. Texts
-with spaces have WordLlama's static vectors. In Chinese these find everything alike (honest questions have 0.9
-with some item), so a Chinese text's vector is made of its pairs of characters, weighted by how few items have
-them and hashed to ``DIMENSIONS`` numbers; its similarity is the square root of the cosine, which is of about
-the same scale.
+A text, and each of its paragraphs (what is asked may stand in a long document), is compared with the
+questions of all benchmarks in its script by exact cosines, in blocks. Texts with spaces have WordLlama's
+static vectors. In Chinese these find everything alike (honest questions have 0.9 with some item), so a
+Chinese text's vector is made of its pairs of characters, weighted by how few items have them and hashed to
+``DIMENSIONS`` numbers; its similarity is the cube root of the cosine, which is of about the same scale.
 
 A vector alone cannot tell a paraphrase of a test item from another problem of the same kind: 1 in 100 of
 GSM8K's training problems is nearer to a test item than a third of the paraphrases are to theirs. What a
@@ -20,7 +19,9 @@ it in one number (docs/decisions/0017 has what was measured):
 answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
 agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
 Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
-names and the text none of them, the result is times ``NO_NAME``; if both are documented functions of as many parameters, times ``SAME_SIGNATURE``."""
+names and the text none of them, the result is times ``NO_NAME``; if both are documented functions of as many
+parameters, times ``SAME_SIGNATURE``.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +51,12 @@ FLOOR = 0.45
 NO_NAME = 0.8
 SAME_SIGNATURE = 1.2
 DIMENSIONS = 512
+PASSAGES = 64
+"""Paragraphs of a text that are compared, at the most: the first ones."""
+LEAST_BYTES = 40
+"""Of a paragraph that is compared by itself."""
+TOGETHER = 4096
+"""Passages that have vectors at a time."""
 CELLS = 1 << 22
 """Cosines of a block: 16 MiB."""
 
@@ -58,6 +65,7 @@ _DEFINED = re.compile(r"\b(?:def|function|class)\s+(\w+)")
 _SIGNATURE = re.compile(r"\bdef\s+\w+\(([^()]*)\)")
 _INDEXED = re.compile(r"\[[^\[\]]*\]")
 _EXAMPLE = re.compile(r">>>|\b[Ee]xamples?\b|\n\s*\w+\([^\n]*\)\s*(?:==|=>|➞|->|=)")
+_BLANK = re.compile(r"\n[^\S\n]*\n")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")
 
 
@@ -75,6 +83,16 @@ def parameters(text: str) -> int | None:
     return sum(1 for one in _INDEXED.sub("", found[-1]).split(",") if one.strip()) if found else None
 
 
+def passages(text: str) -> list[str]:
+    """What is compared of a text: all of it if it is short enough, and its paragraphs. Of code all, or
+    nothing."""
+    found = [text] if len(text) <= CHARACTERS else []
+    if '"""' in text or "'''" in text:
+        return found
+    parts = _BLANK.split(text, maxsplit=PASSAGES)[:PASSAGES]
+    return found + [part for part in parts if len(part.encode()) >= LEAST_BYTES and part is not text]
+
+
 @dataclass(frozen=True)
 class Near:
     """Of each text: the ``unit`` it is likest, by its number, -1 for none; its ``similarity``; ``agreement``
@@ -84,6 +102,22 @@ class Near:
     similarity: Float32Array
     agreement: Float32Array
     paraphrase: Float32Array
+
+    def improve(self, owner: Int64Array, other: Near) -> None:
+        """Take over what ``other`` found of passages, by the places of the texts that own them, where that is
+        better."""
+        for place, at in enumerate(owner.tolist()):
+            theirs = (other.paraphrase[place], other.similarity[place])
+            if other.unit[place] >= 0 and (
+                self.unit[at] < 0 or theirs > (self.paraphrase[at], self.similarity[at])
+            ):
+                self.unit[at], self.agreement[at] = other.unit[place], other.agreement[place]
+                self.paraphrase[at], self.similarity[at] = theirs
+
+
+def _nowhere(count: int) -> Near:
+    nan = np.full(count, np.nan, np.float32)
+    return Near(np.full(count, -1), nan, nan.copy(), nan.copy())
 
 
 @dataclass(frozen=True)
@@ -207,13 +241,20 @@ class Meaning:
         return ", ".join(encoder.identity for encoder in used if encoder)
 
     def find(self, texts: pl.Series) -> Near:
-        """What each text is likest among those of its script."""
+        """What each text is likest, among the items in its script or in translation."""
+        parts = [passages(text) for text in texts.fill_null("")]
+        owner = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
+        flat = pl.Series([passage for some in parts for passage in some], dtype=pl.String)
+        best = _nowhere(len(texts))
+        for begin in range(0, len(flat), TOGETHER):
+            best.improve(owner[begin : begin + TOGETHER], self._find(flat.slice(begin, TOGETHER)))
+        return best
+
+    def _find(self, texts: pl.Series) -> Near:
         said = _said(texts)
         read = read_words(said)
         chinese = read.mostly_characters
-        count = len(texts)
-        nan = np.full(count, np.nan, np.float32)
-        near = Near(np.full(count, -1), nan, nan.copy(), nan.copy())
+        near = _nowhere(len(texts))
         there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
         signatures = [parameters(text) for text in texts.fill_null("").str.head(CHARACTERS)]
         self.spaced.find(said, read, signatures, near, np.flatnonzero(~chinese & there))
