@@ -22,6 +22,7 @@ parameters; table and column names are checked against the declared schemas.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -34,7 +35,7 @@ from hydata.errors import ConfigError, WarehouseError
 from hydata.schema import DECISIONS, JUDGEMENT_KEY, canonical_json, hash128
 from hydata.settings import read_toml
 from hydata.stage import Settings
-from hydata.warehouse import quoted
+from hydata.warehouse import quoted, write_atomic
 
 Scalar = bool | int | float | str
 
@@ -71,6 +72,18 @@ class Condition(Settings):
         if self.equals is not None and not isinstance(self.equals, str):
             return dtype.is_numeric()
         return dtype == pl.String
+
+    def __str__(self) -> str:
+        """The comparison in words, without the measure."""
+        if self.above is not None:
+            said = f"above {self.above:g}"
+        elif self.below is not None:
+            said = f"below {self.below:g}"
+        elif self.equals is not None:
+            said = f"is {str(self.equals).lower() if isinstance(self.equals, bool) else self.equals}"
+        else:
+            said = f"one of {', '.join(self.any_of or ())}"
+        return said + (f" (only {', '.join(self.languages)})" if self.languages is not None else "")
 
     @property
     def table(self) -> str:
@@ -152,6 +165,21 @@ def load_policy(path: Path, gates: Iterable[str]) -> Policy:
     return policy
 
 
+def record_policy(root: Path, recipe: str, policy: Policy) -> None:
+    """Keep beside the head what the decisions of a recipe's run were made by."""
+    write_atomic(_kept(root, recipe), policy.model_dump_json(exclude_none=True).encode())
+
+
+def last_policy(root: Path, recipe: str) -> Policy | None:
+    """The policy of the recipe's last run; None if that was before policies were recorded."""
+    path = _kept(root, recipe)
+    return Policy.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _kept(root: Path, recipe: str) -> Path:
+    return root / "heads" / f"{recipe}.policy"
+
+
 def check_measures(
     policy: Policy, path: Path, schemas: Mapping[str, pl.Schema], dimensions: Iterable[str]
 ) -> None:
@@ -228,17 +256,8 @@ def decide(
     if one_answer:
         section = section.model_copy(update={"answers_per_instruction": 1})
     label = ONE_ANSWER if one_answer else f"{name} without {' and '.join(without)}" if without else name
-    measures = sorted(
-        {c.measure for c in section.drop.values()}
-        | {p.measure for p in section.prefer}
-        | ({"language.instruction_language"} if any(c.languages for c in section.drop.values()) else set())
-    )
-    tables = sorted({m.split(".")[0] for m in measures} | set(section.requires))
+    measures, joins = _measured(section, schemas)
     parameters: list[object] = []
-    joins = []
-    for table in tables:
-        columns = [m.split(".")[1] for m in measures if m.split(".")[0] == table]
-        joins.append(f"LEFT JOIN ({_per_record(table, columns, schemas)}) AS {table} USING (record_id)")
     reasons = [_condition(reason, c, parameters) for reason, c in section.drop.items()]
     for reason, view in also_drop.items():
         reasons.append(f"CASE WHEN c.record_id IN (SELECT record_id FROM {view}) THEN ? END")
@@ -265,7 +284,7 @@ def decide(
                    list_filter([{", ".join(reasons) or "NULL"}]::VARCHAR[], lambda x: x IS NOT NULL) AS drops,
                    list_filter([{", ".join(missing) or "NULL"}]::VARCHAR[], lambda x: x IS NOT NULL) AS gaps
                    {measured}
-            FROM conversations AS c {" ".join(joins)}
+            FROM conversations AS c {joins}
         ), chosen AS (
             SELECT record_id, drops, gaps,
                    CASE WHEN len(drops) = 0 AND len(gaps) = 0 THEN {best or "[]"} ELSE [] END AS worse
@@ -280,6 +299,59 @@ def decide(
     for batch in con.sql(query, params=parameters).to_arrow_reader(DECISION_ROWS):
         decided = pl.DataFrame(pl.from_arrow(batch)).with_columns(policy=pl.lit(label))
         yield decided.select(DECISIONS.names()).cast(DECISIONS)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A condition seen at one record: its measure's ``value`` there (None: not measured) and whether it
+    ``holds``, for ``reason``."""
+
+    reason: str
+    condition: Condition
+    value: Scalar | None
+    holds: bool
+
+
+def findings(
+    con: duckdb.DuckDBPyConnection,
+    policy: Policy,
+    name: str,
+    schemas: Mapping[str, pl.Schema],
+    record_id: str,
+) -> tuple[list[Finding], list[str]]:
+    """Every condition of a section as it is for one record, in the policy's order, and the required judges
+    that have not judged it. The views of ``con`` are as for ``decide``."""
+    section = policy.section(name)
+    measures, joins = _measured(section, schemas)
+    parameters: list[object] = []
+    reasons = [_condition(reason, c, parameters) for reason, c in section.drop.items()]
+    gaps = [f"{table}.record_id IS NULL" for table in section.requires]
+    (row,) = con.execute(
+        f"SELECT {', '.join([*measures, *reasons, *gaps, 'NULL'])} FROM (SELECT ? AS record_id) AS c {joins}",
+        [*parameters, record_id],
+    ).fetchall()
+    values = dict(zip(measures, row, strict=False))
+    held = row[len(measures) :]
+    seen = [
+        Finding(reason, c, values[c.measure], held[place] is not None)
+        for place, (reason, c) in enumerate(section.drop.items())
+    ]
+    missing = held[len(seen) :]
+    return seen, [table for table, gap in zip(section.requires, missing, strict=False) if gap]
+
+
+def _measured(section: Section, schemas: Mapping[str, pl.Schema]) -> tuple[list[str], str]:
+    """The measures that a section looks at, and the joins that bring them to the records of a relation."""
+    measures = sorted(
+        {c.measure for c in section.drop.values()}
+        | {p.measure for p in section.prefer}
+        | ({"language.instruction_language"} if any(c.languages for c in section.drop.values()) else set())
+    )
+    joins = []
+    for table in sorted({m.split(".")[0] for m in measures} | set(section.requires)):
+        columns = [m.split(".")[1] for m in measures if m.split(".")[0] == table]
+        joins.append(f"LEFT JOIN ({_per_record(table, columns, schemas)}) AS {table} USING (record_id)")
+    return measures, " ".join(joins)
 
 
 def label_pick(dimension: str) -> str:

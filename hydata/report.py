@@ -5,14 +5,18 @@ All of it is SQL over the views of a head; ids and values come in as parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import duckdb
+import polars as pl
 
 from hydata.curation.mix import CONTINUED
 from hydata.errors import WarehouseError
+from hydata.policy import Policy
 from hydata.schema import JUDGEMENT_KEY
+from hydata.verdicts import explained
 
 MAX_LINE = 160
 """Characters of a text shown on one line of a story."""
@@ -145,14 +149,21 @@ def find_id(con: duckdb.DuckDBPyConnection, prefix: str) -> tuple[str, str]:
     raise WarehouseError(f"{prefix!r} is ambiguous: {', '.join(i for _, i in found)}; give more digits")
 
 
-def story(con: duckdb.DuckDBPyConnection, prefix: str) -> Iterator[StoryLine]:
-    """Where a record or document came from, what was judged and decided of it, what came of it."""
+def story(
+    con: duckdb.DuckDBPyConnection,
+    prefix: str,
+    policy: Policy | None = None,
+    schemas: Mapping[str, pl.Schema] = MappingProxyType({}),
+) -> Iterator[StoryLine]:
+    """Where a record or document came from, what was judged and decided of it, what came of it. With the
+    ``policy`` that decided, and the ``schemas`` of the tables, also by which values."""
     table, id = find_id(con, prefix)
     if table == "documents":
         yield from _document(con, id, 0)
+        yield from _judgements(con, id)
         yield from _rejects(con, id)
     else:
-        yield from _record(con, id)
+        yield from _record(con, id, policy, schemas)
     column = "document_ids" if table == "documents" else "parent_ids"
     children = con.execute(
         f"SELECT c.step, c.record_id, d.status, d.reasons FROM conversations AS c "
@@ -167,12 +178,33 @@ def story(con: duckdb.DuckDBPyConnection, prefix: str) -> Iterator[StoryLine]:
             yield StoryLine(1, f"{step} {child}", fate)
 
 
-def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
+def _record(
+    con: duckdb.DuckDBPyConnection, id: str, policy: Policy | None, schemas: Mapping[str, pl.Schema]
+) -> Iterator[StoryLine]:
     yield StoryLine(0, f"record {id}")
     yield from _messages(con, id, 1)
     yield StoryLine(0, "origin")
     yield from _origin(con, id, 1, set())
     yield StoryLine(0, "judgements")
+    yield from _judgements(con, id)
+    yield StoryLine(0, "decisions")
+    held = {} if policy is None else {v.section: v.findings for v in explained(con, policy, schemas, id)}
+    for name, status, reasons in con.execute(
+        "SELECT policy, status, reasons FROM decisions WHERE record_id = ? ORDER BY policy", [id]
+    ).fetchall():
+        yield StoryLine(1, name, f"{status} {', '.join(reasons)}".strip())
+        for found in held.get(name, ()):
+            if found.holds:
+                seen = f"{found.condition.measure} = {_short(found.value)}, dropped if {found.condition}"
+                yield StoryLine(2, found.reason, seen)
+    yield from _rejects(con, id)
+    for name, weight, unused in con.execute(
+        f"SELECT mix, weight, {_UNUSED} FROM mixes WHERE record_id = ?", [id]
+    ).fetchall():
+        yield StoryLine(1, f"mix {name}", f"weight {weight:g}" if weight else unused)
+
+
+def _judgements(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
     for judge in _judges(con):
         con.execute(f'SELECT * FROM "{judge}" WHERE record_id = ? ORDER BY judge, repeat', [id])
         names = [c[0] for c in con.description or ()]
@@ -185,16 +217,6 @@ def _record(con: duckdb.DuckDBPyConnection, id: str) -> Iterator[StoryLine]:
             )
             who = seen["judge"] if seen["judge"] == judge else f"{judge} by {seen['judge']}"
             yield StoryLine(1, f"{who} (version {seen['version']})", measures)
-    yield StoryLine(0, "decisions")
-    for policy, status, reasons in con.execute(
-        "SELECT policy, status, reasons FROM decisions WHERE record_id = ? ORDER BY policy", [id]
-    ).fetchall():
-        yield StoryLine(1, policy, f"{status} {', '.join(reasons)}".strip())
-    yield from _rejects(con, id)
-    for name, weight, unused in con.execute(
-        f"SELECT mix, weight, {_UNUSED} FROM mixes WHERE record_id = ?", [id]
-    ).fetchall():
-        yield StoryLine(1, f"mix {name}", f"weight {weight:g}" if weight else unused)
 
 
 def _judges(con: duckdb.DuckDBPyConnection) -> list[str]:

@@ -31,6 +31,7 @@ from hydata import ingest
 from hydata.errors import ConservationError, WarehouseError
 from hydata.export.provenance import record_provenance
 from hydata.models import Ledger, Outbox, Stats, open_models
+from hydata.policy import record_policy
 from hydata.recipe import Node, Recipe, check_names, load_context, plan, planned, table_schemas
 from hydata.schema import REJECTS, Output
 from hydata.stage import ArtefactStage, Context, GlobalStage, MapStage, fingerprint
@@ -433,6 +434,7 @@ async def open_session(
             try:
                 yield session
                 record_provenance(root, recipe.name, recipe.file, sha256)
+                record_policy(root, recipe.name, context.policy)
             finally:
                 session.close()
                 write_head(root, session.head)

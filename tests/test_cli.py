@@ -117,6 +117,7 @@ def test_why_tells_the_story_from_seed_to_mix(finished: Path) -> None:
         (("ingest", ".", "--kind", "wbe"), 2, "wbe"),
         (("sql", "SELECT nothing FROM nowhere"), 2, "nowhere"),
         (("sql", "SELECT 1", "-f", "xml"), 2, "xml"),
+        (("sql", "SELECT [1] AS several", "-f", "csv"), 2, "several"),
         (("why", "zzzz"), 3, "zzzz"),
         (("export", "--mix", "other"), 3, "other"),
         (("export", "--output", "mix.txt"), 2, "mix.txt"),

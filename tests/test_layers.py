@@ -12,7 +12,7 @@ LAYERS = (
     {"seeds", "curation", "export"},
     {"synthesis", "ingest"},
     {"recipe"},
-    {"session", "report", "dupes", "targets", "resources"},
+    {"session", "report", "dupes", "targets", "verdicts", "resources"},
     {"run"},
     {"forecast"},
     {"progress"},

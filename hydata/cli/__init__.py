@@ -28,14 +28,16 @@ from hydata.cli import journal as journal_command
 from hydata.cli import judge as judge_command
 from hydata.cli import models as models_command
 from hydata.cli import plan as plan_command
+from hydata.cli import policy as policy_command
 from hydata.cli import yields as yield_command
-from hydata.cli.console import WAREHOUSE, Warehouse, err, out, print_usage, printable, wide
+from hydata.cli.console import WAREHOUSE, RecipeName, Warehouse, err, out, print_usage, printable, wide
 from hydata.errors import ConfigError, HydataError, WarehouseError
 from hydata.export.messages import Manifest, export_messages
 from hydata.export.preferences import PairsManifest, export_preferences
 from hydata.export.provenance import read_provenance
 from hydata.models import Budget
 from hydata.models import run as run_in_loop
+from hydata.policy import last_policy
 from hydata.progress import RunProgress
 from hydata.recipe import Recipe, load_recipe, table_schemas
 from hydata.report import FunnelRow, funnel, story
@@ -67,13 +69,7 @@ app.add_typer(generalise_command.app, name="generalise")
 app.add_typer(journal_command.app, name="journal")
 app.add_typer(judge_command.app, name="judge")
 app.add_typer(models_command.app, name="models")
-
-RecipeName = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe", "-r", help="The name of the recipe whose data is meant; default: the last run's."
-    ),
-]
+app.add_typer(policy_command.app, name="policy")
 
 
 @app.command()
@@ -195,8 +191,9 @@ def why(
     recipe: RecipeName = None,
 ) -> None:
     """Tell the whole story of one record: seed, ancestors, prompts, models, judgements, decision, mixes."""
-    with connect(warehouse, latest_head(warehouse, recipe), table_schemas()) as con:
-        for line in story(con, record):
+    head, schemas = latest_head(warehouse, recipe), table_schemas()
+    with connect(warehouse, head, schemas) as con:
+        for line in story(con, record, last_policy(warehouse, head.recipe), schemas):
             text = Text("  " * line.depth)
             text.append(printable(line.label), style="bold")
             if line.text:
@@ -322,6 +319,11 @@ def _print_query(
     if frame is None:
         return
     if format == "csv":
+        nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+        if nested:
+            raise ConfigError(
+                f"--format csv: {', '.join(nested)} is nested, which CSV cannot hold; give jsonl"
+            )
         sys.stdout.write(frame.write_csv())
     elif format == "jsonl":
         sys.stdout.write(frame.write_ndjson())

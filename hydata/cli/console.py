@@ -23,6 +23,14 @@ Warehouse = Annotated[
 ]
 
 
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", "-r", help="The name of the recipe whose data is meant; default: the last run's."
+    ),
+]
+
+
 def printable(text: str) -> str:
     """Without control characters: seeds and model output must not steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydata import dupes
-from hydata.cli.console import WAREHOUSE, Warehouse, out, printable, wide
+from hydata.cli.console import WAREHOUSE, RecipeName, Warehouse, out, printable, wide
 from hydata.curation.dedup import DuplicatesSettings
 from hydata.curation.dedup.near import differing
 from hydata.dupes import Member, Near, Share, Summary
@@ -27,7 +27,6 @@ SHOWN = 600
 Judge = Annotated[
     str | None, typer.Option(help="One place where the recipe compares; default: the one that drops most.")
 ]
-RecipeName = Annotated[str | None, typer.Option("--recipe", "-r", help="Default: the last run's.")]
 
 
 @app.command()

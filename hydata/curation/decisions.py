@@ -55,30 +55,33 @@ def _views(tables: Mapping[str, list[Path]], context: Context) -> duckdb.DuckDBP
     return con
 
 
+def continuing_dropped(decided: str, every: str) -> str:
+    """A query of the ids of those among ``conversations`` that continue one which is not kept. ``decided`` is
+    the relation of the decisions on these, ``every`` that of all conversations."""
+    return f"""
+        SELECT c.record_id FROM conversations AS c
+        JOIN {every} AS asked ON asked.record_id = c.parent_ids[1] AND asked.step = 'follow_up'
+        LEFT JOIN {decided} AS d ON d.record_id = asked.parent_ids[1]
+        WHERE d.status IS DISTINCT FROM 'kept'
+    """
+
+
 def run_decide(
     tables: Mapping[str, list[Path]], settings: DecideSettings, context: Context
 ) -> Iterator[pl.DataFrame]:
     """Frames of ``DECISIONS`` for every instruction, or every complete conversation, of the snapshot. Its
     ``decisions``, if it has any, are those on what these continue."""
     with _views(tables, context) as con:
-        con.execute('ALTER VIEW conversations RENAME TO "all"')
+        con.execute("ALTER VIEW conversations RENAME TO everything")
         compared = "<>" if settings.of == "instructions" else "="
         con.execute(
             f"""
             CREATE VIEW conversations AS
-            SELECT * FROM "all" WHERE messages[-1].role {compared} 'assistant'
+            SELECT * FROM everything WHERE messages[-1].role {compared} 'assistant'
             """
         )
-        con.execute(
-            """
-            CREATE VIEW of_dropped AS
-            SELECT c.record_id FROM conversations AS c
-            JOIN "all" AS asked ON asked.record_id = c.parent_ids[1] AND asked.step = 'follow_up'
-            LEFT JOIN decisions AS d ON d.record_id = asked.parent_ids[1]
-            WHERE d.status IS DISTINCT FROM 'kept'
-            """
-        )
-        _view_of_contaminated(con, context.policy.section(settings.section))
+        con.execute(f"CREATE VIEW of_dropped AS {continuing_dropped('decisions', 'everything')}")
+        write_contaminated(con, context.policy.section(settings.section))
         yield from decide(
             con,
             context.policy,
@@ -90,14 +93,14 @@ def run_decide(
         )
 
 
-def _view_of_contaminated(con: duckdb.DuckDBPyConnection, section: Section) -> None:
-    """Make the table ``of_contaminated``: the conversations one of whose seeds meets one of the section's
+def write_contaminated(con: duckdb.DuckDBPyConnection, section: Section) -> None:
+    """Write the table ``of_contaminated``: the conversations one of whose seeds meets one of the section's
     conditions on ``contamination``."""
     parameters: list[object] = []
     met = meets(section, "contamination", parameters)
     con.execute(
         f"""
-        CREATE TABLE of_contaminated AS
+        CREATE OR REPLACE TABLE of_contaminated AS
         SELECT DISTINCT c.record_id
         FROM (SELECT record_id, unnest(document_ids) AS document_id FROM conversations) AS c
         JOIN contamination ON contamination.record_id = c.document_id
