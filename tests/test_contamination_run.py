@@ -15,6 +15,7 @@ from hydata.export.provenance import read_provenance
 from hydata.recipe import load_recipe
 from hydata.run import run_recipe
 from hydata.session import Session
+from hydata.verdicts import compared, read_policy
 from hydata.warehouse import connect
 
 SECTIONS = "('gates.evolve', 'gates.respond', 'gates.critique', 'final')"
@@ -91,6 +92,15 @@ def test_what_is_made_of_a_benchmarks_item_goes_no_further_and_the_certificate_s
         ) AS accounted USING (record_id)
         """,
     ) == [(0,)]
+
+    # a comparison of policies sees the seeds as the run did
+    with connect(session.root, session.head, session.schemas) as con:
+        policy = read_policy(con, project / "policy.toml", session.schemas)
+        ((kept,),) = con.execute(
+            "SELECT count(*) FROM decisions WHERE policy = 'gates.respond' AND status = 'kept'"
+        ).fetchall()
+        totals = {each.section: each.kept_a for each, _ in compared(con, policy, policy, session.schemas)}
+    assert totals["gates.respond"] == kept
 
     told = certificate(project, session)
     (benchmark,) = told["benchmarks"]

@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[A-Z][A-Za-z]+")
 _INSIDE = re.compile(r"(?:[a-z0-9,;)] )([A-Z][A-Za-z]+)|([A-Z][A-Za-z]+)(?=['’]s\b)")
-_MARKER = re.compile(r"(?m)^\s*\(?[0-9]{1,2}[.)、:：](?![0-9])")
+_MARKER = re.compile(r"(?m)^[^\S\n]*\(?[0-9]{1,2}[.)、:：](?![0-9])")
 """A list's numbering, which counts nothing."""
 LONGEST = 18
 """Digits of a number that is told from its neighbours."""

@@ -64,7 +64,7 @@ _DOCUMENTED = re.compile(r'"""(.*?)"""|' r"'''(.*?)'''", re.DOTALL)
 _DEFINED = re.compile(r"\b(?:def|function|class)\s+(\w+)")
 _SIGNATURE = re.compile(r"\bdef\s+\w+\(([^()]*)\)")
 _INDEXED = re.compile(r"\[[^\[\]]*\]")
-_EXAMPLE = re.compile(r">>>|\b[Ee]xamples?\b|\n\s*\w+\([^\n]*\)\s*(?:==|=>|➞|->|=)")
+_EXAMPLE = re.compile(r">>>|\b[Ee]xamples?\b|\n[^\S\n]*\w+\([^\n]*\)[^\S\n]*(?:==|=>|➞|->|=)")
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")
 
