@@ -18,7 +18,18 @@ import polars as pl
 from pydantic import Field
 
 from hydata import ingest
-from hydata.curation import classifier, decisions, dedup, language, mix, preferences, rules
+from hydata.curation import (
+    classifier,
+    decisions,
+    dedup,
+    education,
+    language,
+    mix,
+    preferences,
+    quality,
+    rules,
+    toxicity,
+)
 from hydata.curation.classifier import ClassifySettings, TrainSettings
 from hydata.curation.contamination import certificate
 from hydata.curation.contamination import judge as contamination
@@ -30,6 +41,7 @@ from hydata.curation.language import LanguageSettings
 from hydata.curation.mix import MixSettings
 from hydata.curation.preferences import PreferSettings
 from hydata.curation.rules import RulesSettings
+from hydata.curation.scores import ScoreSettings
 from hydata.curation.semantic import embeddings
 from hydata.curation.semantic import judge as semantic
 from hydata.curation.semantic.judge import SemanticSettings
@@ -101,6 +113,9 @@ class Recipe(Settings):
     weigh: WeighSettings = WeighSettings()
     rules: RulesSettings = RulesSettings()
     language: LanguageSettings = LanguageSettings()
+    toxicity: ScoreSettings = ScoreSettings()
+    quality: ScoreSettings = ScoreSettings()
+    education: ScoreSettings = ScoreSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
     contamination: ContaminationSettings = ContaminationSettings()
@@ -143,12 +158,18 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
         in_meaning = in_meaning.model_copy(update={"vectors": path.parent / in_meaning.vectors})
     if judged.calibration is not None:
         judged = judged.model_copy(update={"calibration": path.parent / judged.calibration})
+    scorers = {
+        name: settings.model_copy(update={"model": path.parent / settings.model})
+        for name in ("toxicity", "quality", "education")
+        if (settings := getattr(recipe, name)).model is not None
+    }
     found = {
         "file": path,
         "ingest": paths,
         "semantic": in_meaning,
         "critique": judged,
         "contamination": recipe.contamination.beside(path.parent),
+        **scorers,
     }
     return recipe.model_copy(update=found)
 
@@ -305,6 +326,9 @@ def _measures(
         ),
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
+        Node(f"toxicity/{what}", toxicity.STAGE, recipe.toxicity, {"conversations": of}),
+        Node(f"quality/{what}", quality.STAGE, recipe.quality, {"conversations": of}),
+        Node(f"education/{what}", education.STAGE, recipe.education, {"conversations": of}),
         *_if(
             bool(recipe.contamination.benchmarks),
             Node(f"contamination/{what}", contamination.STAGE, recipe.contamination, {"conversations": of}),
@@ -400,6 +424,10 @@ def _measured(recipe: Recipe, parts: Mapping[str, tuple[str, ...]]) -> dict[str,
         "conversations": tuple(node for nodes in parts.values() for node in nodes),
         "rules": tuple(f"rules/{part}" for part in parts),
         "language": tuple(f"language/{part}" for part in parts),
+        **{
+            table: tuple(f"{table}/{part}" for part in parts)
+            for table in ("toxicity", "quality", "education")
+        },
         "labels": ("label", *(f"classify/{part}" for part in parts)),
         "agreement": tuple(f"agreement{turn}" for turn in voted),
         "weighted": tuple(f"weigh{turn}" for turn in voted),

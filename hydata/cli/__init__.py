@@ -21,6 +21,7 @@ from rich.text import Text
 
 from hydata import resources
 from hydata.cli import batch as batch_command
+from hydata.cli import classifier as classifier_command
 from hydata.cli import critic as critic_command
 from hydata.cli import dupes as dupes_command
 from hydata.cli import generalise as generalise_command
@@ -63,6 +64,7 @@ A first run:
 )
 
 app.add_typer(batch_command.app, name="batch")
+app.add_typer(classifier_command.app, name="classifier")
 app.add_typer(critic_command.app, name="critic")
 app.add_typer(dupes_command.app, name="dupes")
 app.add_typer(generalise_command.app, name="generalise")

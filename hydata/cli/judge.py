@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from hydata.cli.console import err, out
 from hydata.cli.critic import CriticName, ModelsFile, RecipeFile, critic_alone, recipe_of
-from hydata.curation import files, language
+from hydata.curation import education, files, language, quality, toxicity
 from hydata.curation.alone import FileJudge, judge_files
 from hydata.curation.contamination import judge as contamination_judge
 from hydata.curation.contamination.items import named
@@ -45,7 +45,7 @@ Assignments = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Another value of a setting; can be given again."),
 ]
 
-FILE_JUDGES = (language.ALONE,)
+FILE_JUDGES = (language.ALONE, toxicity.ALONE, quality.ALONE, education.ALONE)
 
 
 class Encoder(StrEnum):

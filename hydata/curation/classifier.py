@@ -1,8 +1,7 @@
 """The label classifier: fastText learns the taxonomy's labels from those a model gave to a few records.
 
-One supervised fastText model (Joulin et al. 2017) a dimension, trained in one thread with a fixed seed, so
-that the same labels give the same bytes. All of them lie in one artefact, an uncompressed zip whose
-name carries the hash of its content:
+One supervised fastText model a dimension (``supervised``); the same labels give the same bytes. All of them
+lie in one artefact, whose name carries the hash of its content:
 
     labels-<12 hex digits>.zip
         classifier.json      settings, and per dimension its labels and how many records carried them
@@ -16,10 +15,7 @@ without words. So the policy sees a low confidence instead of an invented one.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +26,7 @@ import fasttext
 import polars as pl
 from pydantic import Field
 
+from hydata.curation.supervised import MODEL_ENDING, FitSettings, fit, packed, predict, unpacked
 from hydata.curation.words import words
 from hydata.errors import WarehouseError
 from hydata.schema import (
@@ -60,23 +57,14 @@ MAX_WORDS = 512
 """Words of an instruction that are looked at; what it is about shows in its beginning."""
 
 _FOUND = ("record_id", "dimension", "label", "confidence")
-_PREFIX = "__label__"
-_BUCKETS = 50_000
-_WRITTEN = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: the time of training is not content
 
 _load_lock = Lock()
 
 
-class TrainSettings(Settings):
-    """``min_records`` labelled records give a dimension a model. The rest is fastText's: runs of up to
-    ``word_ngrams`` words count, vectors have ``dimensions`` numbers, ``epochs`` passes are made."""
+class TrainSettings(FitSettings):
+    """``min_records`` labelled records give a dimension a model. The rest is fastText's."""
 
     min_records: int = Field(default=20, ge=2)
-    word_ngrams: int = Field(default=2, ge=1, le=5)
-    dimensions: int = Field(default=32, ge=2)
-    epochs: int = Field(default=25, ge=1)
-    learning_rate: float = Field(default=0.5, gt=0)
-    seed: int = 0
 
 
 class ClassifySettings(Settings):
@@ -123,7 +111,7 @@ def train(
         enough = len(counts) > 1 and rows.height >= settings.min_records
         dimensions[str(name)] = _Dimension(counts=counts, model=enough)
         if enough:
-            models[f"{name}.bin"] = _fit(rows, settings)
+            models[f"{name}{MODEL_ENDING}"] = fit(rows["label"], rows["text"], settings)
     manifest = _Manifest(version=VERSION, settings=settings, dimensions=dimensions)
     return _store({"classifier.json": canonical_json(manifest.model_dump()).encode(), **models}, out_folder)
 
@@ -142,15 +130,7 @@ def classify(conversations: pl.DataFrame, artefact: Path) -> pl.DataFrame:
             "record_id", dimension=pl.lit(name), label=pl.lit(label), confidence=pl.lit(share)
         )
         if model := classifier.models.get(name):
-            labels, confidences = model.predict(texts["text"].to_list()) if texts.height else ([], [])
-            learnt = pl.DataFrame(
-                {
-                    "label": pl.Series([found[0] for found in labels], dtype=pl.String).str.strip_prefix(
-                        _PREFIX
-                    ),
-                    "confidence": pl.Series([float(found[0]) for found in confidences], dtype=pl.Float64),
-                }
-            )
+            learnt = predict(model, texts["text"])
             predicted = predicted.with_columns(
                 pl.when(wordless).then(column).otherwise(learnt[column]).alias(column)
                 for column in ("label", "confidence")
@@ -209,48 +189,18 @@ def _labelled(labels: Sequence[Path], conversations: Sequence[Path]) -> pl.DataF
     )
 
 
-def _fit(rows: pl.DataFrame, settings: TrainSettings) -> bytes:
-    """fastText's model file after training on ``label`` and ``text``."""
-    with tempfile.TemporaryDirectory() as folder:
-        examples, model = Path(folder, "examples.txt"), Path(folder, "model.bin")
-        lines = rows.select(pl.concat_str(pl.lit(_PREFIX), "label", pl.lit(" "), "text")).to_series()
-        examples.write_text("\n".join(lines) + "\n", "utf-8")
-        fasttext.train_supervised(
-            str(examples),
-            lr=settings.learning_rate,
-            dim=settings.dimensions,
-            epoch=settings.epochs,
-            wordNgrams=settings.word_ngrams,
-            bucket=_BUCKETS,
-            seed=settings.seed,
-            thread=1,  # several threads race for the weights, and no two runs agree
-            verbose=0,
-        ).save_model(str(model))
-        return model.read_bytes()
-
-
 def _store(files: dict[str, bytes], folder: Path) -> Path:
     """Write the files as one zip named by the hash of its bytes."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
-        for name, content in files.items():
-            out.writestr(zipfile.ZipInfo(name, _WRITTEN), content)
-    path = folder / f"{ARTEFACT}-{hashlib.blake2b(archive.getvalue(), digest_size=6).hexdigest()}.zip"
-    write_atomic(path, archive.getvalue())
+    content = packed(files)
+    path = folder / f"{ARTEFACT}-{hashlib.blake2b(content, digest_size=6).hexdigest()}.zip"
+    write_atomic(path, content)
     return path
 
 
 @lru_cache(maxsize=4)
 def _load(artefact: Path) -> _Classifier:
-    """The manifest and the models of an artefact; fastText reads files only, so they are unpacked for it."""
-    with zipfile.ZipFile(artefact) as archive, tempfile.TemporaryDirectory() as folder:
-        manifest = _Manifest.model_validate(json.loads(archive.read("classifier.json")))
-        models = {
-            name: fasttext.load_model(archive.extract(f"{name}.bin", folder))
-            for name, dimension in manifest.dimensions.items()
-            if dimension.model
-        }
-    return _Classifier(manifest, models)
+    description, models = unpacked(artefact, "classifier.json")
+    return _Classifier(_Manifest.model_validate(json.loads(description)), models)
 
 
 STAGE = MapStage(

@@ -39,9 +39,30 @@ LARGEST += ["id", "de", "ja", "mr", "vi", "te", "tr", "ta", "ko", "it"]
 )
 def test_language_of_a_text(text: str | None, expected: str | None) -> None:
     found = detect(pl.Series([text], dtype=pl.String))
-    assert found.schema == {"language": pl.String, "confidence": pl.Float32}
+    assert found.schema == language.FOUND
     assert found["language"].item() == expected
-    assert (found["confidence"].item() is None) == (expected is None)
+    assert [value is None for value in found.row(0)] == [expected is None] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "languages"),
+    [
+        (
+            "Summarise the following passage in one sentence.\n\n"
+            "北京大学是中国近现代第一所国立大学，成立于一八九八年。",
+            ["zh", "en"],
+        ),
+        ("今天天气很好。 The weather is very nice today, so we went out for a long walk.", ["en", "zh"]),
+        ("Привет, как у вас дела сегодня? I am doing fine today, thank you for asking.", ["en", "ru"]),
+        ("用 Python 写一个函数，返回列表里的最大值。", ["zh"]),
+        ("Explain what the word 茶 means to someone who has never seen it.", ["en"]),
+    ],
+)
+def test_parts_in_several_languages(text: str, languages: list[str]) -> None:
+    found = detect(pl.Series([text]))
+    assert found["languages"].item().to_list() == languages
+    share = found["share"].item()
+    assert share == 1.0 if len(languages) == 1 else 0.5 <= share < 1
 
 
 def test_any_text_gets_a_row_whatever_is_in_it() -> None:

@@ -1,0 +1,98 @@
+"""Texts as lines for fastText, which splits words at spaces: one compiled pass over the bytes of a batch.
+
+ASCII letters become lower case; marks of ASCII, and every character from U+2000 on but Hangul (Chinese
+characters, kana, full-width and other marks, emoji), become words of their own. Links, mentions and entities
+of HTML are left out, as are further spaces. By regular expressions the same took longer than to predict by
+the lines: 11 microseconds for 100 Chinese characters; so it takes half of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from hydata.curation.dedup.kernels import kernel
+
+UInt8Array = npt.NDArray[np.uint8]
+Int64Array = npt.NDArray[np.int64]
+
+MAX_CHARACTERS = 4_000
+"""Characters of a text that are looked at."""
+_NOISE = r"https?://[^\s]+|&#?[0-9A-Za-z]+;|@[0-9A-Za-z_]+"
+
+_SPACE, _MARK, _UPPER, _OTHER = 0, 1, 2, 3
+_KINDS = np.array(
+    [
+        _SPACE
+        if byte <= 0x20 or byte == 0x7F
+        else _UPPER
+        if chr(byte) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        else _MARK
+        if byte < 0x80 and not chr(byte).isalnum()
+        else _OTHER
+        for byte in range(256)
+    ],
+    np.uint8,
+)
+
+
+def fasttext_lines(texts: pl.Series) -> pl.Series:
+    """The line of each text; empty for one without words, null for null."""
+    start = (
+        pl.Series("text", texts, dtype=pl.String)
+        .to_frame()
+        .select(pl.col("text").str.slice(0, MAX_CHARACTERS).str.replace_all(_NOISE, " "))["text"]
+    )
+    array = start.fill_null("").rechunk().to_arrow().cast(pa.large_string())
+    _, offsets, data = array.buffers()
+    begins = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    line_bytes, line_begins = _spaced(content, begins, _KINDS)
+    buffers = [None, pa.py_buffer(line_begins), pa.py_buffer(line_bytes)]
+    lines = pl.Series("line", pa.Array.from_buffers(pa.large_string(), len(array), buffers))
+    if not start.null_count():
+        return lines
+    return pl.select(pl.when(start.is_not_null()).then(lines).alias("line"))["line"]
+
+
+@kernel
+def _spaced(content: Any, begins: Any, kinds: Any) -> Any:
+    """The lines' bytes and where each begins."""
+    rows = len(begins) - 1
+    size = begins[rows] - begins[0]
+    out = np.empty(3 * size + rows, np.uint8)
+    line_begins = np.empty(rows + 1, np.int64)
+    at = 0
+    for row in range(rows):
+        line_begins[row] = first = at
+        i, end = begins[row], begins[row + 1]
+        waiting = False  # a space is due before the next character
+        while i < end:
+            byte = content[i]
+            kind = kinds[byte]
+            length, alone = 1, kind == _MARK
+            if byte >= 0xF0:
+                length, alone = 4, True
+            elif byte >= 0xE2:
+                hangul = (
+                    byte == 0xED or byte == 0xEB or byte == 0xEC or (byte == 0xEA and content[i + 1] >= 0xB0)
+                )
+                length, alone = 3, not hangul
+            if kind == _SPACE:
+                waiting = True
+                i += 1
+                continue
+            if (waiting or alone) and at > first and out[at - 1] != 0x20:
+                out[at] = 0x20
+                at += 1
+            waiting = alone
+            for k in range(length):
+                out[at + k] = content[i + k] + 32 if kind == _UPPER else content[i + k]
+            at += length
+            i += length
+    line_begins[rows] = at
+    return out[:at], line_begins
