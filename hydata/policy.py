@@ -416,3 +416,14 @@ def _condition(reason: str, condition: Condition, parameters: list[object]) -> s
         parameters.append(list(condition.languages))
     parameters.append(reason)
     return f"CASE WHEN {' AND '.join(tests)} THEN ? END"
+
+
+def meets(section: Section, table: str, parameters: list[object]) -> str:
+    """A SQL expression over the relation ``table``: whether a condition of the section on it holds, in
+    whatever language; fills ``parameters``."""
+    own = {reason: c for reason, c in section.drop.items() if c.table == table}
+    tests = [
+        f"{_condition(reason, c.model_copy(update={'languages': None}), parameters)} IS NOT NULL"
+        for reason, c in own.items()
+    ]
+    return " OR ".join(tests) or "false"

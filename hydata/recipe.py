@@ -31,6 +31,10 @@ from hydata.curation import (
     toxicity,
 )
 from hydata.curation.classifier import ClassifySettings, TrainSettings
+from hydata.curation.contamination import certificate
+from hydata.curation.contamination import judge as contamination
+from hydata.curation.contamination.items import Benchmark
+from hydata.curation.contamination.judge import ContaminationSettings
 from hydata.curation.dedup import DuplicatesSettings, signatures
 from hydata.curation.dedup.signatures import Scope, SignaturesSettings
 from hydata.curation.language import LanguageSettings
@@ -114,6 +118,7 @@ class Recipe(Settings):
     education: ScoreSettings = ScoreSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
+    contamination: ContaminationSettings = ContaminationSettings()
     prefer: PreferSettings = PreferSettings()
     bandit: BanditSettings = BanditSettings()
     mix: MixSettings = MixSettings()
@@ -158,7 +163,14 @@ def load_recipe(path: Path, seeds: tuple[str, ...] = ()) -> Recipe:
         for name in ("toxicity", "quality", "education")
         if (settings := getattr(recipe, name)).model is not None
     }
-    found = {"file": path, "ingest": paths, "semantic": in_meaning, "critique": judged, **scorers}
+    found = {
+        "file": path,
+        "ingest": paths,
+        "semantic": in_meaning,
+        "critique": judged,
+        "contamination": recipe.contamination.beside(path.parent),
+        **scorers,
+    }
     return recipe.model_copy(update=found)
 
 
@@ -191,6 +203,10 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
     return (
         Node("ingest", None, recipe.ingest),
         *_measures(recipe, "read", read, ("instruction", recipe.duplicates.responses)),
+        *_if(
+            bool(recipe.contamination.benchmarks),
+            Node("contamination/seeds", contamination.STAGE, recipe.contamination, {"documents": read}),
+        ),
         # step 1: instructions from seeds, with answers where these are in them; what they are, what is wrong
         # with them, which are new
         Node("extract", extract.STAGE, recipe.extract, {"documents": read}),
@@ -251,6 +267,21 @@ def plan(recipe: Recipe) -> tuple[Node, ...]:
                 "decisions": (*(_turn("decide/critique", turn) for turn in turns), *finals),
             },
         ),
+        *_if(
+            bool(recipe.contamination.benchmarks),
+            Node(
+                "benchmarks",
+                certificate.STAGE,
+                recipe.contamination,
+                {
+                    "contamination": (
+                        *(f"contamination/{part}" for part in ("seeds", "read", "generated", "evolved")),
+                        *(f"contamination/followed/{turn}" for turn in turns[1:]),
+                        *(_turn("contamination/answered", turn) for turn in turns),
+                    )
+                },
+            ),
+        ),
         Node(
             "mix",
             mix.STAGE,
@@ -298,6 +329,10 @@ def _measures(
         Node(f"toxicity/{what}", toxicity.STAGE, recipe.toxicity, {"conversations": of}),
         Node(f"quality/{what}", quality.STAGE, recipe.quality, {"conversations": of}),
         Node(f"education/{what}", education.STAGE, recipe.education, {"conversations": of}),
+        *_if(
+            bool(recipe.contamination.benchmarks),
+            Node(f"contamination/{what}", contamination.STAGE, recipe.contamination, {"conversations": of}),
+        ),
     )
 
 
@@ -310,7 +345,11 @@ def _follow_up(recipe: Recipe, turn: int) -> Iterator[Node]:
     """The user's next turn in conversations that the round before has kept: instructions like any other."""
     before, made, part = turn - 1, (f"follow_up/{turn}",), f"followed/{turn}"
     answered = {_turn("answered", before): (_turn("respond", before),)}
-    judged, best, admit = _measured(answered), f"decide/continued/{turn}", f"admit/continued/{turn}"
+    judged, best, admit = (
+        _measured(recipe, answered),
+        f"decide/continued/{turn}",
+        f"admit/continued/{turn}",
+    )
     yield Node(
         best,
         decisions.DECIDE,
@@ -353,7 +392,7 @@ def _answered(recipe: Recipe, turn: int, others: Mapping[str, tuple[str, ...]]) 
         _turn("decide/final", turn),
         decisions.DECIDE,
         decisions.DecideSettings(section="final", of="responses"),
-        _finally(recipe, _measured(parts), turn),
+        _finally(recipe, _measured(recipe, parts), turn),
     )
 
 
@@ -378,8 +417,8 @@ def _classify(what: str, of: tuple[str, ...]) -> Node:
     return Node(f"classify/{what}", classifier.STAGE, ClassifySettings(), {"conversations": of})
 
 
-def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The conversations of several parts and what is measured of them, by table."""
+def _measured(recipe: Recipe, parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The conversations of several parts and what is measured of them, by table; and of the seeds."""
     voted = [part.removeprefix("answered") for part in parts if part.startswith("answered")]
     return {
         "conversations": tuple(node for nodes in parts.values() for node in nodes),
@@ -393,6 +432,9 @@ def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
         "agreement": tuple(f"agreement{turn}" for turn in voted),
         "weighted": tuple(f"weigh{turn}" for turn in voted),
         "preferences": ("ingest",),
+        "contamination": tuple(f"contamination/{part}" for part in ("seeds", *parts))
+        if recipe.contamination.benchmarks
+        else (),
     }
 
 
@@ -404,7 +446,7 @@ def _gate(
     with the round perhaps."""
     gate = name.split("/")[0]
     section = f"gates.{gate}"
-    measured = _measured(parts)
+    measured = _measured(recipe, parts)
     scope: Scope = "instruction" if of == "instructions" else recipe.duplicates.responses
     return (
         Node(
@@ -467,7 +509,8 @@ def _gate(
 def table_schemas() -> dict[str, pl.Schema]:
     """The columns of every table of the warehouse."""
     schemas = dict(ingest.TABLES)
-    for node in plan(Recipe()):
+    some = ContaminationSettings(benchmarks={"some": Benchmark(file=Path("some"))})
+    for node in plan(Recipe(contamination=some)):
         if isinstance(node.stage, MapStage | GlobalStage):
             schemas.setdefault(node.stage.table, node.stage.columns)
     return schemas

@@ -18,7 +18,7 @@ from typing import Literal
 import duckdb
 import polars as pl
 
-from hydata.curation.decisions import LABELS, continuing_dropped
+from hydata.curation.decisions import LABELS, continuing_dropped, write_contaminated
 from hydata.curation.preferences import SOURCE
 from hydata.errors import ConfigError
 from hydata.policy import Finding, Policy, check_measures, decide, findings, load_policy
@@ -177,6 +177,8 @@ def _apply(
     there are rounds of follow-ups."""
     con.execute(f"CREATE OR REPLACE TABLE {table} (record_id VARCHAR, status VARCHAR, reasons VARCHAR[])")
     con.execute(f"CREATE OR REPLACE VIEW of_dropped AS {continuing_dropped(table, 'main.conversations')}")
+    write_contaminated(con, policy.section(section))
+    also_drop = {"earlier_turn": "earlier", "contaminated_seed": "of_contaminated"}
     dropped = 0
     while True:
         con.execute("CREATE OR REPLACE TABLE earlier AS SELECT record_id FROM conversations WHERE false")
@@ -185,7 +187,7 @@ def _apply(
         con.execute(f"DELETE FROM {table}")
         with con.cursor() as reading:  # what is read must be another connection's than what writes meanwhile
             reading.execute(_SEARCH)
-            for frame in decide(reading, policy, section, schemas, also_drop={"earlier_turn": "earlier"}):
+            for frame in decide(reading, policy, section, schemas, also_drop=also_drop):
                 con.register("decided_rows", frame.to_arrow())
                 con.execute(f"INSERT INTO {table} SELECT record_id, status, reasons FROM decided_rows")
                 con.unregister("decided_rows")

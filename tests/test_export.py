@@ -13,6 +13,7 @@ import pytest
 from hydata.errors import WarehouseError
 from hydata.export.messages import Manifest, export_messages
 from hydata.export.provenance import Provenance, read_provenance, record_provenance
+from hydata.recipe import table_schemas
 from hydata.schema import (
     CONTROL_TOKENS,
     CONVERSATIONS,
@@ -38,6 +39,8 @@ GOOD = conversation(("user", "Why?"), ("assistant", "Because."))
 
 def warehouse(folder: Path, mixed: pl.DataFrame, conversations: pl.DataFrame) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
+    for name, schema in table_schemas().items():
+        create_view(con, name, schema, [])
     for name, schema, frame in (("mixes", MIXES, mixed), ("conversations", CONVERSATIONS, conversations)):
         write_frame(folder / f"{name}.parquet", frame)
         create_view(con, name, schema, [folder / f"{name}.parquet"])
@@ -136,14 +139,25 @@ def test_the_manifest_describes_the_file(tmp_path: Path) -> None:
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         dropped={"malformed": 1},
+        contamination="mix.contamination.json",
+        contamination_sha256=hashlib.sha256((tmp_path / "mix.contamination.json").read_bytes()).hexdigest(),
         **dataclasses.asdict(PROVENANCE),
     )
     assert json.loads((tmp_path / "mix.manifest.json").read_text()) == dataclasses.asdict(manifest)
     assert sorted(p.name for p in tmp_path.glob("mix.*")) == [
+        "mix.contamination.json",
         "mix.dropped.parquet",
         "mix.jsonl",
         "mix.manifest.json",
     ]
+
+
+def test_without_a_benchmark_the_certificate_says_that_nothing_was_compared(tmp_path: Path) -> None:
+    manifest, _ = export(tmp_path, GOOD)
+    told = json.loads((tmp_path / manifest.contamination).read_bytes())
+    assert told["statement"].startswith("No benchmark was compared with mix main")
+    assert (told["benchmarks"], told["encoder"], told["sha256"]) == ([], None, manifest.sha256)
+    assert told["in_mix"] == {"rows": 1, "compared": 0, "meeting_a_condition": 0}
 
 
 def test_rows_are_in_the_order_of_ids_without_those_left_out(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from hydata.cli.console import err, out
 from hydata.cli.critic import CriticName, ModelsFile, RecipeFile, critic_alone, recipe_of
 from hydata.curation import education, files, language, quality, rules_alone, toxicity
 from hydata.curation.alone import FileJudge, judge_files
+from hydata.curation.contamination import judge as contamination_judge
+from hydata.curation.contamination.items import named
 from hydata.curation.dedup.alone import judge_pieces
 from hydata.curation.semantic import alone
 from hydata.curation.semantic.judge import SemanticSettings
@@ -24,6 +26,7 @@ from hydata.errors import ConfigError
 from hydata.models import load_models
 from hydata.models import run as run_in_loop
 from hydata.settings import explain, overridden
+from hydata.stage import Settings
 from hydata.synthesis import agreement_alone
 from hydata.synthesis.critic.alone import judge_rows
 from hydata.warehouse import write_frame
@@ -205,25 +208,55 @@ def agreement(
     out.print(escape(str(output)))
 
 
+@app.command(help=contamination_judge.ALONE.doc)
+def contamination(
+    inputs: Inputs,
+    output: Output,
+    benchmark: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE[:QUESTION[:ANSWER]]",
+            help="A benchmark, and its columns where these are not found; can be given again.",
+        ),
+    ],
+    column: Column = None,
+    assignments: Assignments = None,
+) -> None:
+    judge = contamination_judge.ALONE
+    settings = overridden(contamination_judge.AloneSettings, assignments or (), f"judge {judge.name}")
+    settings = settings.model_copy(update={"benchmarks": {**settings.benchmarks, **named(benchmark)}})
+    check_output(inputs, output)
+    contamination_judge.checker(
+        settings.measured
+    )  # a benchmark that cannot be read is missed before any work
+    _judge(judge, settings, inputs, column, output)
+
+
 def _register(judge: FileJudge) -> None:
     def command(
         inputs: Inputs, output: Output, column: Column = None, assignments: Assignments = None
     ) -> None:
         check_output(inputs, output)
         settings = overridden(judge.settings, assignments or (), f"judge {judge.name}")
-        started = time.monotonic()
-        counts = judge_files(judge, settings, inputs, column, output)
-        rows, *others = counts.items()
-        seconds = time.monotonic() - started
-        told = "".join(f", {count:,} {name}" for name, count in others)
-        err.print(f"{rows[1]:,} rows{told}, in {seconds:.1f} s")
-        out.print(escape(str(output)))
+        _judge(judge, settings, inputs, column, output)
 
     app.command(judge.name, help=judge.doc)(command)
 
 
-for _judge in FILE_JUDGES:
-    _register(_judge)
+def _judge(
+    judge: FileJudge, settings: Settings, inputs: list[Path], column: str | None, output: Path
+) -> None:
+    started = time.monotonic()
+    counts = judge_files(judge, settings, inputs, column, output)
+    rows, *others = counts.items()
+    seconds = time.monotonic() - started
+    told = "".join(f", {count:,} {name}" for name, count in others)
+    err.print(f"{rows[1]:,} rows{told}, in {seconds:.1f} s")
+    out.print(escape(str(output)))
+
+
+for _alone in FILE_JUDGES:
+    _register(_alone)
 
 
 def check_output(inputs: list[Path], output: Path) -> None:

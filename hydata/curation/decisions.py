@@ -7,8 +7,8 @@ read. An admission is never withdrawn, so a nightly run sends only what is new t
 expensive steps, and a changed gate costs calls only for what it newly lets in.
 
 A conversation that continues one which is not kept is dropped as ``earlier_turn``: the answer that was not
-good enough would be trained on with it.
-"""
+good enough would be trained on with it. One whose seed a condition on the table ``contamination`` would drop,
+if it were a record, is dropped as ``contaminated_seed``: what is made of a benchmark's item is about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Literal
 import duckdb
 import polars as pl
 
-from hydata.policy import decide, label_pick
+from hydata.policy import Section, decide, label_pick, meets
 from hydata.schema import CONVERSATIONS, DECISIONS
 from hydata.stage import Context, GlobalStage, Settings
 from hydata.warehouse import SHARD_ROWS, create_view
@@ -81,15 +81,33 @@ def run_decide(
             """
         )
         con.execute(f"CREATE VIEW of_dropped AS {continuing_dropped('decisions', 'everything')}")
+        write_contaminated(con, context.policy.section(settings.section))
         yield from decide(
             con,
             context.policy,
             settings.section,
             context.schemas,
             settings.without,
-            {"earlier_turn": "of_dropped"},
+            {"earlier_turn": "of_dropped", "contaminated_seed": "of_contaminated"},
             settings.one_answer,
         )
+
+
+def write_contaminated(con: duckdb.DuckDBPyConnection, section: Section) -> None:
+    """Write the table ``of_contaminated``: the conversations one of whose seeds meets one of the section's
+    conditions on ``contamination``."""
+    parameters: list[object] = []
+    met = meets(section, "contamination", parameters)
+    con.execute(
+        f"""
+        CREATE OR REPLACE TABLE of_contaminated AS
+        SELECT DISTINCT c.record_id
+        FROM (SELECT record_id, unnest(document_ids) AS document_id FROM conversations) AS c
+        JOIN contamination ON contamination.record_id = c.document_id
+        WHERE {met}
+        """,
+        parameters,
+    )
 
 
 def run_admit(
@@ -141,7 +159,7 @@ DECIDE = GlobalStage(
     name="decide",
     table="decisions",
     columns=DECISIONS,
-    version=2,
+    version=3,
     settings=DecideSettings,
     run=run_decide,
     uses=_section_hash,

@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from hydata.errors import WarehouseError
+from hydata.export.contamination import write_certificate
 from hydata.export.jsonl import BATCH_ROWS, Written, write_jsonl
 from hydata.export.provenance import Provenance
 from hydata.schema import CONTROL_TOKENS, DEFAULT_SYSTEM_PROMPT
@@ -74,7 +75,8 @@ _ROWS = f"""
 @dataclass(frozen=True)
 class Manifest:
     """What an exported file holds and where it came from. ``tokens`` counts all messages;
-    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason."""
+    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason; ``contamination`` is the
+    certificate's file beside it."""
 
     file: str
     mix: str
@@ -84,6 +86,8 @@ class Manifest:
     bytes: int
     sha256: str
     dropped: Mapping[str, int]
+    contamination: str
+    contamination_sha256: str
     recipe: str
     recipe_sha256: str
     git_revision: str | None
@@ -91,10 +95,11 @@ class Manifest:
 
 def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
     """Write a mix to ``path`` (``*.jsonl``), the dropped rows (``record_id``, ``reason``) to
-    ``*.dropped.parquet`` and its manifest to ``*.manifest.json``, each atomically.
+    ``*.dropped.parquet``, what it was compared with to ``*.contamination.json`` and its manifest to
+    ``*.manifest.json``, each atomically.
 
     The manifest goes first and comes last: where one stands, the files beside it are its own.
-    ``con`` has the views ``mixes`` and ``conversations``.
+    ``con`` has the views of the warehouse.
 
     Raises:
         WarehouseError: there is no such mix, or its records are not among the conversations, each once.
@@ -102,6 +107,7 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
     _check(con, mix)
 
     def describe(written: Written) -> Manifest:
+        certificate, certificate_sha256 = write_certificate(con, mix, path, written.sha256)
         return Manifest(
             file=path.name,
             mix=mix,
@@ -111,6 +117,8 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
             bytes=written.size,
             sha256=written.sha256,
             dropped=written.dropped,
+            contamination=certificate.name,
+            contamination_sha256=certificate_sha256,
             **asdict(provenance),
         )
 

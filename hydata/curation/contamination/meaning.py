@@ -1,0 +1,355 @@
+"""Items that say the same in other words: found by vectors, made sure of by numbers, words and names.
+
+A text, and each of its paragraphs (what is asked may stand in a long document), is compared with the
+questions of all benchmarks in its script by exact cosines, in blocks. Texts with spaces have WordLlama's
+static vectors. In Chinese these find everything alike (honest questions have 0.9 with some item), so a
+Chinese text's vector is made of its pairs of characters, weighted by how few items have them and hashed to
+``DIMENSIONS`` numbers; its similarity is the cube root of the cosine, which is of about the same scale.
+
+A vector alone cannot tell a paraphrase of a test item from another problem of the same kind: 1 in 100 of
+GSM8K's training problems is nearer to a test item than a third of the paraphrases are to theirs. What a
+paraphrase keeps and another problem does not are its numbers, rare words and names. ``paraphrase`` is all of
+it in one number (docs/decisions/0017 has what was measured):
+
+    similarity * evidence
+    evidence = (1 - w) * UNKNOWN + w * sqrt(agreement),  w = 1 - 2 ** -shared     where there are numbers
+               UNKNOWN + words                                                    else
+
+``agreement`` is the Jaccard similarity of the numbers in the text and in the question; those of the item's
+answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
+agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
+Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
+names and the text none of them, the result is times ``NO_NAME``; if both are documented functions of as many
+parameters, times ``SAME_SIGNATURE``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from hydata.curation.contamination.figures import capitalised, figures, names
+from hydata.curation.contamination.index import ANSWER, QUESTION, units_of
+from hydata.curation.contamination.items import Items
+from hydata.curation.contamination.numbers import UNKNOWN, agree
+from hydata.curation.contamination.translations import Translations, other
+from hydata.curation.contamination.words import Words, read_words
+from hydata.curation.dedup.kernels import BoolArray, Float32Array, Int64Array, UInt64Array
+from hydata.curation.semantic.embeddings import comparable, embed_local
+from hydata.curation.semantic.encoders import Encoder, of_length_1
+
+CHARACTERS = 4000
+"""Characters of a text that is compared: the mean of more is like nothing in particular."""
+NEAREST = 5
+"""Items that are looked at closely: the nearest one is another in 2 of 100 paraphrases of GSM8K."""
+FLOOR = 0.45
+"""The least similarity of an item that is looked at closely."""
+NO_NAME = 0.8
+SAME_SIGNATURE = 1.2
+DIMENSIONS = 512
+PASSAGES = 64
+"""Paragraphs of a text that are compared, at the most: the first ones."""
+LEAST_BYTES = 40
+"""Of a paragraph that is compared by itself."""
+TOGETHER = 4096
+"""Passages that have vectors at a time."""
+CELLS = 1 << 22
+"""Cosines of a block: 16 MiB."""
+
+_DOCUMENTED = re.compile(r'"""(.*?)"""|' r"'''(.*?)'''", re.DOTALL)
+_DEFINED = re.compile(r"\b(?:def|function|class)\s+(\w+)")
+_SIGNATURE = re.compile(r"\bdef\s+\w+\(([^()]*)\)")
+_INDEXED = re.compile(r"\[[^\[\]]*\]")
+_EXAMPLE = re.compile(r">>>|\b[Ee]xamples?\b|\n[^\S\n]*\w+\([^\n]*\)[^\S\n]*(?:==|=>|➞|->|=)")
+_BLANK = re.compile(r"\n[^\S\n]*\n")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")
+
+
+def prose(text: str) -> str:
+    """What a text says in words: of code its docstring up to the examples, with the function's name."""
+    documented = _EXAMPLE.split(" ".join(a or b for a, b in _DOCUMENTED.findall(text)), maxsplit=1)[0]
+    if not documented.strip():
+        return text
+    return ". ".join((*(_HUMP.sub(" ", name) for name in _DEFINED.findall(text)[-1:]), documented.strip()))
+
+
+def parameters(text: str) -> int | None:
+    """How many parameters the last function of a documented program has; None for any other text."""
+    found = _SIGNATURE.findall(text) if _DOCUMENTED.search(text) else []
+    return sum(1 for one in _INDEXED.sub("", found[-1]).split(",") if one.strip()) if found else None
+
+
+def passages(text: str) -> list[str]:
+    """What is compared of a text: all of it if it is short enough, and its paragraphs. Of code all, or
+    nothing."""
+    found = [text] if len(text) <= CHARACTERS else []
+    if '"""' in text or "'''" in text:
+        return found
+    parts = _BLANK.split(text, maxsplit=PASSAGES)[:PASSAGES]
+    return found + [part for part in parts if len(part.encode()) >= LEAST_BYTES and part is not text]
+
+
+@dataclass(frozen=True)
+class Near:
+    """Of each text: the ``unit`` it is likest, by its number, -1 for none; its ``similarity``; ``agreement``
+    of numbers, NaN where neither has any; ``paraphrase``, 0 to 1. Texts that are not compared have NaN."""
+
+    unit: Int64Array
+    similarity: Float32Array
+    agreement: Float32Array
+    paraphrase: Float32Array
+
+    def improve(self, owner: Int64Array, other: Near) -> None:
+        """Take over what ``other`` found of passages, by the places of the texts that own them, where that is
+        better."""
+        for place, at in enumerate(owner.tolist()):
+            theirs = (other.paraphrase[place], other.similarity[place])
+            if other.unit[place] >= 0 and (
+                self.unit[at] < 0 or theirs > (self.paraphrase[at], self.similarity[at])
+            ):
+                self.unit[at], self.agreement[at] = other.unit[place], other.agreement[place]
+                self.paraphrase[at], self.similarity[at] = theirs
+
+
+def _nowhere(count: int) -> Near:
+    nan = np.full(count, np.nan, np.float32)
+    return Near(np.full(count, -1), nan, nan.copy(), nan.copy())
+
+
+@dataclass(frozen=True)
+class Rarity:
+    """How much a word says: ``weights`` of ``keys``, ascending; any other word says as
+    much as one that a single question has, ``most``."""
+
+    keys: UInt64Array
+    weights: Float32Array
+    most: float
+
+    def of(self, words: UInt64Array) -> Float32Array:
+        """The weight of each word."""
+        place = np.minimum(np.searchsorted(self.keys, words), len(self.keys) - 1)
+        return np.where(self.keys[place] == words, self.weights[place], np.float32(self.most))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared closely of one question, or of a text: the numbers in it and in its answer; its
+    different ``words``, ascending, and their weights' sum; its names; of a function the number of its
+    parameters."""
+
+    numbers: frozenset[float]
+    answer: frozenset[float]
+    words: UInt64Array
+    weight: float
+    names: frozenset[str]
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class Script:
+    """The questions of all benchmarks in one script: ``units`` are their numbers, ``vectors``, Float32[n,
+    dimensions], their vectors. Words are n-grams of ``n`` words, or characters."""
+
+    encoder: Encoder | None
+    n: int
+    rarity: Rarity
+    units: Int64Array
+    vectors: Float32Array
+    questions: tuple[Question, ...]
+
+    def find(
+        self,
+        texts: pl.Series,
+        read: Words,
+        signatures: Sequence[int | None],
+        near: Near,
+        chosen: Int64Array,
+    ) -> None:
+        """What each of the ``chosen`` texts is likest; written to its place in ``near``."""
+        said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
+        vectors = _vectors(said, words, self.encoder, self.rarity)
+        rows = np.flatnonzero(vectors.any(axis=1))
+        step, begins = max(1, CELLS // max(1, len(self.units))), words.begins
+        for begin in range(0, len(rows) if len(self.units) else 0, step):
+            some = rows[begin : begin + step]
+            cosines = vectors[some] @ self.vectors.T
+            most = min(NEAREST, cosines.shape[1])
+            nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+            likeness = np.take_along_axis(cosines, nearest, axis=1)
+            if self.encoder is None:
+                likeness = np.cbrt(np.maximum(likeness, 0))
+            for row, candidates, similar in zip(some.tolist(), nearest, likeness, strict=True):
+                own = words.values[begins[row] : words.ends[row]]
+                to = chosen[row]
+                at, near.similarity[to], near.agreement[to], near.paraphrase[to] = self._likest(
+                    said[row], own, signatures[to], candidates, similar
+                )
+                near.unit[to] = self.units[at]
+
+    def _likest(
+        self,
+        text: str,
+        words: UInt64Array,
+        signature: int | None,
+        candidates: Int64Array,
+        similar: Float32Array,
+    ) -> tuple[int, float, float, float]:
+        """The best of the candidates: its place, similarity, agreement, and paraphrase."""
+        order = np.argsort(-similar, kind="stable")
+        best = order[0]
+        found = (int(candidates[best]), float(similar[best]), np.nan, -1.0)
+        if similar[best] < FLOOR:
+            return (*found[:3], 0.0)
+        numbers, capitals = figures(text), capitalised(text)
+        words = np.unique(words)
+        weight = float(self.rarity.of(words).sum())
+        for at, similarity in zip(candidates[order].tolist(), similar[order].tolist(), strict=True):
+            if similarity < FLOOR:
+                break
+            item = self.questions[at]
+            agreement, evidence = agree(numbers - (item.answer - item.numbers), item.numbers)
+            if np.isnan(agreement):
+                both = np.intersect1d(words, item.words, assume_unique=True)
+                shared = float(self.rarity.of(both).sum())
+                evidence = min(1.0, UNKNOWN + shared / max(weight + item.weight - shared, 1e-9))
+            if item.names and capitals.isdisjoint(item.names):
+                evidence *= NO_NAME
+            if signature is not None and signature == item.parameters:
+                evidence = min(1.0, evidence * SAME_SIGNATURE)
+            if similarity * evidence > found[3]:
+                found = (at, similarity, agreement, similarity * evidence)
+        return found
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The questions of all benchmarks: those in words with spaces, those in Chinese, and what finds either in
+    the other language, if there is such."""
+
+    spaced: Script
+    chinese: Script
+    translations: Translations | None
+
+    @property
+    def encoder(self) -> str:
+        """The names of all encoders."""
+        used = [self.spaced.encoder, self.translations.encoder if self.translations else None]
+        return ", ".join(encoder.identity for encoder in used if encoder)
+
+    def find(self, texts: pl.Series) -> Near:
+        """What each text is likest, among the items in its script or in translation."""
+        parts = [passages(text) for text in texts.fill_null("")]
+        owner = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
+        flat = pl.Series([passage for some in parts for passage in some], dtype=pl.String)
+        best = _nowhere(len(texts))
+        for begin in range(0, len(flat), TOGETHER):
+            best.improve(owner[begin : begin + TOGETHER], self._find(flat.slice(begin, TOGETHER)))
+        return best
+
+    def _find(self, texts: pl.Series) -> Near:
+        said = _said(texts)
+        read = read_words(said)
+        chinese = read.mostly_characters
+        near = _nowhere(len(texts))
+        there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
+        signatures = [parameters(text) for text in texts.fill_null("").str.head(CHARACTERS)]
+        self.spaced.find(said, read, signatures, near, np.flatnonzero(~chinese & there))
+        self.chinese.find(said, read, signatures, near, np.flatnonzero(chinese & there))
+        if self.translations:
+            some = np.flatnonzero(there)
+            translated = self.translations.find(said.gather(some).to_list(), chinese[some].tolist())
+            for place, (unit, similarity, agreement, paraphrase) in translated.items():
+                at = some[place]
+                if not near.paraphrase[at] >= paraphrase:  # or there is none
+                    near.unit[at], near.similarity[at] = unit, similarity
+                    near.agreement[at], near.paraphrase[at] = agreement, paraphrase
+        return near
+
+
+def read_meaning(benchmarks: Sequence[Items], encoder: Encoder, across: Encoder | None = None) -> Meaning:
+    """The questions of all benchmarks, numbered as by ``units_of``; ``encoder`` is for those with spaces,
+    ``across`` for translations."""
+    units = units_of(benchmarks).with_row_index("unit")
+    questions = units.filter(pl.col("part") == QUESTION)
+    answers = dict(units.filter(pl.col("part") == ANSWER).select("number", "text").iter_rows())
+    questions = questions.with_columns(
+        said=_said(questions["text"]),
+        answer=questions["number"].replace_strict(answers, default="", return_dtype=pl.String),
+    )
+    read = read_words(questions["said"])
+    chinese = read.mostly_characters
+    return Meaning(
+        _script(questions, read, np.flatnonzero(~chinese), encoder, 1),
+        _script(questions, read, np.flatnonzero(chinese), None, 2),
+        Translations(across, other(questions.filter(~chinese)), other(questions.filter(chinese)))
+        if across
+        else None,
+    )
+
+
+def _script(
+    questions: pl.DataFrame, read: Words, chosen: Int64Array, encoder: Encoder | None, n: int
+) -> Script:
+    own = questions[chosen]
+    words = Words(*_grams(read.take(chosen), n))
+    rarity = _rarity(words)
+    vectors = _vectors(own["said"], words, encoder, rarity)
+    there: BoolArray = np.any(vectors, axis=1)
+    compared = []
+    for place, (text, said, answer) in enumerate(own.select("text", "said", "answer").iter_rows()):
+        if there[place]:
+            different = np.unique(words.values[words.begins[place] : words.ends[place]])
+            compared.append(
+                Question(
+                    figures(said),
+                    figures(answer),
+                    different,
+                    float(rarity.of(different).sum()),
+                    names(said) if said == text else frozenset(),  # capitals in code are the language's
+                    parameters(text),
+                )
+            )
+    return Script(
+        encoder, n, rarity, own["unit"].to_numpy().astype(np.int64)[there], vectors[there], tuple(compared)
+    )
+
+
+def _said(texts: pl.Series) -> pl.Series:
+    """What is compared of each text; of one that is too long, all of it, which is then not compared."""
+    return pl.Series([t if len(t) > CHARACTERS else prose(t) for t in texts.fill_null("")], dtype=pl.String)
+
+
+def _grams(words: Words, n: int) -> tuple[UInt64Array, Int64Array]:
+    """n-grams as words: of a text of fewer than n words, none."""
+    if n == 1:
+        return words.values, words.ends
+    grams = words.grams(n)
+    there = np.concatenate((np.zeros(1, np.int64), np.cumsum(grams > 0, dtype=np.int64)))
+    return grams[grams > 0], there[words.ends]
+
+
+def _rarity(words: Words) -> Rarity:
+    """Inverse document frequencies."""
+    row = np.repeat(np.arange(len(words)), words.sizes)
+    pairs = pl.DataFrame({"word": words.values, "row": row}).unique()
+    counted = pairs.group_by("word").len().sort("word")
+    count = len(words)
+    if not counted.height:
+        return Rarity(np.zeros(1, np.uint64), np.ones(1, np.float32), 1.0)
+    weights = np.log((count + 1) / (counted["len"].to_numpy() + 0.5)).astype(np.float32)
+    return Rarity(counted["word"].to_numpy(), weights, float(np.log((count + 1) / 1.5)))
+
+
+def _vectors(said: pl.Series, words: Words, encoder: Encoder | None, rarity: Rarity) -> Float32Array:
+    """A vector for each text: the encoder's, or of its words."""
+    if encoder is not None:
+        return embed_local(said, encoder, CHARACTERS).vectors
+    row = np.repeat(np.arange(len(words)), words.sizes)
+    sign = np.where(words.values >> np.uint64(63), np.float32(1), np.float32(-1))
+    place = row * DIMENSIONS + (words.values % np.uint64(DIMENSIONS)).astype(np.int64)
+    summed = np.bincount(place, weights=rarity.of(words.values) * sign, minlength=len(words) * DIMENSIONS)
+    return of_length_1(summed.reshape(len(words), DIMENSIONS).astype(np.float32))
