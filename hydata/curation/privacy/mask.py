@@ -1,0 +1,151 @@
+"""The one function: texts with placeholders in place of personal data.
+
+Everything that is shown to a model or exported goes through ``masked``: the texts of one request, or of one
+record, at once, so that a value has one placeholder in all of them, ``[EMAIL_1]`` for the first address,
+``[EMAIL_2]`` for the next; the same words in English and Chinese. A text may hold placeholders already (a model
+that was shown some writes them again): a new value never takes the number of one that stands before it. So texts
+that are masked stay as they are, and an answer to a masked question fits the question masked later.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+
+import polars as pl
+
+from hydata.curation.privacy.addresses import ADDRESS
+from hydata.curation.privacy.banking import BANK_CARD, IBAN
+from hydata.curation.privacy.contact import EMAIL, PHONE
+from hydata.curation.privacy.credentials import KEY
+from hydata.curation.privacy.documents import ID_CARD, PASSPORT, PLATE
+from hydata.curation.privacy.finder import Finder, Found, Hinted, Kind, union
+from hydata.curation.privacy.network import IP
+from hydata.stage import Settings
+
+FINDERS: tuple[Finder, ...] = (KEY, EMAIL, IBAN, ID_CARD, BANK_CARD, PASSPORT, IP, PHONE, PLATE, ADDRESS)
+KINDS: tuple[Kind, ...] = tuple(finder.kind for finder in FINDERS)
+
+_TAG = "|".join(kind.upper() for kind in (*KINDS, "name"))
+_PLACEHOLDER = re.compile(rf"\[({_TAG})_([0-9]{{1,6}})\]")
+_WIDE = str.maketrans({chr(narrow + 0xFEE0): chr(narrow) for narrow in range(0x21, 0x7F)})
+"""Full-width forms of ASCII, character for character: offsets stay."""
+_HAS_WIDE = re.compile("[０-９＠Ａ-Ｚａ-ｚ]")
+_HOLE = "]"
+"""Stands for a placeholder, or for a value that was found, while more is looked for. No value holds one."""
+ROUNDS = 8
+
+
+class PrivacySettings(Settings):
+    """``kinds`` are looked for, names of people where ``names`` is set; with ``anonymise`` every model request
+    and every export holds placeholders in their place."""
+
+    kinds: tuple[Kind, ...] = KINDS
+    names: bool = False
+    anonymise: bool = True
+
+    @property
+    def finders(self) -> tuple[Finder, ...]:
+        """Those of the kinds that are looked for."""
+        return tuple(finder for finder in FINDERS if finder.kind in self.kinds)
+
+    def candidates(self, text: pl.Expr) -> pl.Expr:
+        """Which texts of a column are worth a look; by compiled code."""
+        return pl.any_horizontal(
+            *(finder.expression(text) for finder in self.finders), text.str.contains(_HAS_WIDE.pattern)
+        )
+
+
+def find(text: str, settings: PrivacySettings) -> list[Found]:
+    """Where personal data stands in a text: sorted, without overlaps, in characters. What is a placeholder
+    already is none.
+
+    What was found is taken out and the rest looked at again, until nothing more is found: so nothing is left that
+    would be found in the masked text, and masking twice is masking once.
+    """
+    found: list[Found] = []
+    for _ in range(ROUNDS):
+        rest = _Rest(text, found)
+        more = [f for place in _find(rest.text, settings) if (f := rest.original(place)) is not None]
+        if not more:
+            break
+        found = sorted([*found, *more])
+    return found
+
+
+def _find(text: str, settings: PrivacySettings) -> list[Found]:
+    if not text.isascii() and _HAS_WIDE.search(text):
+        text = text.translate(_WIDE)
+    asked = Hinted(text)
+    hinted = [finder for finder in settings.finders if finder.hinted(asked)]
+    if not hinted:
+        return []
+    return union(Found(start, end, finder.kind) for finder in hinted for start, end in finder.find(text))
+
+
+class _Rest:
+    """A text with holes where placeholders and what was found stand, and where its characters came from."""
+
+    def __init__(self, text: str, found: Sequence[Found]) -> None:
+        holes = [(start, end) for start, end, _ in found]
+        if "[" in text:
+            holes = sorted([*holes, *(match.span() for match in _PLACEHOLDER.finditer(text))])
+        pieces: list[str] = []
+        self._starts: list[int] = []
+        """Of each piece between the holes, in the text with holes ..."""
+        self._shifts: list[int] = []
+        """... and how much further it stands in the original."""
+        place = written = 0
+        for start, end in [*holes, (len(text), len(text))]:
+            pieces.append(text[place:start])
+            self._starts.append(written)
+            self._shifts.append(place - written)
+            written += start - place + 1
+            place = end
+        self.text = _HOLE.join(pieces) if holes else text
+
+    def original(self, found: Found) -> Found | None:
+        """The place in the original; None if there is a hole in it."""
+        piece = bisect_right(self._starts, found.start) - 1
+        if piece + 1 < len(self._starts) and found.end >= self._starts[piece + 1]:
+            return None
+        shift = self._shifts[piece]
+        return Found(found.start + shift, found.end + shift, found.kind)
+
+
+def masked(texts: Sequence[str], settings: PrivacySettings) -> list[str]:
+    """The texts of one record or request with a placeholder in place of each value."""
+    return replaced(texts, [find(text, settings) for text in texts])
+
+
+def replaced(texts: Sequence[str], found: Sequence[Sequence[Found]]) -> list[str]:
+    """The texts of one record with placeholders in place of what was found in each."""
+    if not any(found):
+        return list(texts)
+    known: dict[tuple[Kind, str], int] = {}
+    last: dict[str, int] = defaultdict(int)
+    made = []
+    for text, places in zip(texts, found, strict=True):
+        pieces = []
+        done = 0
+        for start, end, kind in places:
+            pieces.append(_passed(text[done:start], last))
+            value = kind, "".join(filter(str.isalnum, text[start:end].translate(_WIDE).casefold()))
+            tag = kind.upper()
+            if value not in known:
+                known[value] = last[tag] = last[tag] + 1
+            pieces.append(f"[{tag}_{known[value]}]")
+            done = end
+        pieces.append(_passed(text[done:], last))
+        made.append("".join(pieces))
+    return made
+
+
+def _passed(text: str, last: dict[str, int]) -> str:
+    """``text``, whose placeholders take their numbers."""
+    if "[" in text:
+        for tag, number in _PLACEHOLDER.findall(text):
+            last[tag] = max(last[tag], int(number))
+    return text
