@@ -38,7 +38,7 @@ _NAMED = re.compile(
 )
 _VALUE = re.compile(r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()")
 _WORDY = re.compile(
-    r"(?:[A-Za-z]+[_.\-/]?)+[0-9]{0,2}|[0-9]{1,5}|.*(?:\*\*\*|xxx|example|your[_-]|changeme|\.\.\.).*",
+    r"[A-Za-z]++(?:[_./-][A-Za-z]++){0,16}[_./-]?[0-9]{0,2}|.*(?:\*\*\*|xxx|example|your[_-]?|changeme|\.\.\.).*",
     re.IGNORECASE,
 )
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
