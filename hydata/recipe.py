@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import Field
 
 from hydata import ingest
-from hydata.curation import classifier, decisions, dedup, language, mix, preferences, rules
+from hydata.curation import classifier, decisions, dedup, language, mix, preferences, privacy, rules
 from hydata.curation.classifier import ClassifySettings, TrainSettings
 from hydata.curation.dedup import DuplicatesSettings, signatures
 from hydata.curation.dedup.signatures import Scope, SignaturesSettings
@@ -34,6 +34,7 @@ from hydata.ingest import IngestSettings
 from hydata.models import Budget, Models, ModelsConfig, load_models
 from hydata.models.router import check_labels
 from hydata.policy import ONE_ANSWER, check_measures, load_policy
+from hydata.privacy import PrivacySettings
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
@@ -99,6 +100,7 @@ class Recipe(Settings):
     language: LanguageSettings = LanguageSettings()
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
+    privacy: PrivacySettings = PrivacySettings()
     prefer: PreferSettings = PreferSettings()
     bandit: BanditSettings = BanditSettings()
     mix: MixSettings = MixSettings()
@@ -275,6 +277,7 @@ def _measures(
         ),
         Node(f"rules/{what}", rules.STAGE, recipe.rules, {"conversations": of}),
         Node(f"language/{what}", language.STAGE, recipe.language, {"conversations": of}),
+        Node(f"privacy/{what}", privacy.STAGE, recipe.privacy.finding, {"conversations": of}),
     )
 
 
@@ -362,6 +365,7 @@ def _measured(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
         "conversations": tuple(node for nodes in parts.values() for node in nodes),
         "rules": tuple(f"rules/{part}" for part in parts),
         "language": tuple(f"language/{part}" for part in parts),
+        "privacy": tuple(f"privacy/{part}" for part in parts),
         "labels": ("label", *(f"classify/{part}" for part in parts)),
         "agreement": tuple(f"agreement{turn}" for turn in voted),
         "weighted": tuple(f"weigh{turn}" for turn in voted),

@@ -136,7 +136,7 @@ def test_the_manifest_describes_the_file(tmp_path: Path) -> None:
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         dropped={"malformed": 1},
-        **dataclasses.asdict(PROVENANCE),
+        **PROVENANCE.told(),
     )
     assert json.loads((tmp_path / "mix.manifest.json").read_text()) == dataclasses.asdict(manifest)
     assert sorted(p.name for p in tmp_path.glob("mix.*")) == [

@@ -13,7 +13,7 @@ read is dropped with a reason and listed beside the file, never repaired:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -74,7 +74,8 @@ _ROWS = f"""
 @dataclass(frozen=True)
 class Manifest:
     """What an exported file holds and where it came from. ``tokens`` counts all messages;
-    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason."""
+    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason; ``anonymised`` are the
+    kinds of personal data that stand in it as placeholders."""
 
     file: str
     mix: str
@@ -87,6 +88,7 @@ class Manifest:
     recipe: str
     recipe_sha256: str
     git_revision: str | None
+    anonymised: tuple[str, ...]
 
 
 def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
@@ -111,11 +113,11 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
             bytes=written.size,
             sha256=written.sha256,
             dropped=written.dropped,
-            **asdict(provenance),
+            **provenance.told(),
         )
 
     rows = con.sql(_ROWS, params={"mix": mix, **FORM}).to_arrow_reader(BATCH_ROWS)
-    return write_jsonl(path, rows, ("messages",), describe)
+    return write_jsonl(path, rows, ("messages",), describe, provenance.privacy)
 
 
 def _check(con: duckdb.DuckDBPyConnection, mix: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.curation.privacy.finder import NUMBER, Finder, Place, digits, near, places
+from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, places
 
 # --- identity cards --------------------------------------------------------------------------------------
 

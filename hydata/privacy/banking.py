@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.curation.privacy.finder import NUMBER, Finder, Place, digits, near
+from hydata.privacy.finder import NUMBER, Finder, Place, digits, near
 
 _CARD = re.compile(
     r"(?<![0-9A-Za-z_.+$€£¥￥#-])(?<!# )[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"

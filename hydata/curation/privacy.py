@@ -1,11 +1,11 @@
-"""The judge: which personal data stands where in a record, and how much of each kind; never the value."""
+"""Privacy: which personal data stands where in a record, and how much of each kind; never the value."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from hydata.curation.alone import FileJudge
-from hydata.curation.privacy.mask import KINDS, PrivacySettings, find, replaced
+from hydata.privacy import KINDS, FindSettings, find, replaced
 from hydata.schema import JUDGEMENT_KEY, Output, judgements_frame
 from hydata.stage import Context, MapStage
 
@@ -60,7 +60,7 @@ def texts_of(conversations: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts).drop_nulls("text")
 
 
-async def run(conversations: pl.DataFrame, settings: PrivacySettings, context: Context) -> Output:
+async def run(conversations: pl.DataFrame, settings: FindSettings, context: Context) -> Output:
     """One row a record in ``COLUMNS``; nothing is rejected."""
     texts = texts_of(conversations).filter(settings.candidates(pl.col("text")))
     found = [
@@ -93,7 +93,7 @@ STAGE = MapStage(
     table="privacy",
     columns=COLUMNS,
     version=VERSION,
-    settings=PrivacySettings,
+    settings=FindSettings,
     run=run,
     computes=True,
 )
@@ -103,7 +103,7 @@ STAGE = MapStage(
 ROW_SPAN = pl.Struct({"kind": pl.String(), "start": pl.Int32(), "end": pl.Int32()})
 
 
-def judge_rows(rows: pl.DataFrame, settings: PrivacySettings) -> pl.DataFrame:
+def judge_rows(rows: pl.DataFrame, settings: FindSettings) -> pl.DataFrame:
     """Of each text its counts, its ``spans`` and the text with placeholders; of a row without any, nulls."""
     texts = rows["text"]
     worth = rows.select(settings.candidates(pl.col("text")).fill_null(False)).to_series()
@@ -131,7 +131,7 @@ ALONE = FileJudge(
     `anonymized`, the text with placeholders such as [EMAIL_1], the same for the same value. `--set
     'kinds=["email", "phone"]'` looks for some kinds only, `--set names=true` for names of people as well.
     """,
-    settings=PrivacySettings,
+    settings=FindSettings,
     columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),
     judge=judge_rows,
     counts={"with personal data": pl.col("total") > 0, "values": pl.col("total")},

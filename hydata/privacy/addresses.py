@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.curation.privacy.finder import Finder, Place, alternatives, near, places
+from hydata.privacy.finder import Finder, Place, alternatives, near, places
 
 # --- English and others ----------------------------------------------------------------------------------
 
@@ -38,9 +38,7 @@ _ABROAD = (
     "straße strasse gasse weg platz allee vej gade vænget gatan vägen gata veien vegen katu polku straat laan dijk "
     "singel plein utca stræti kuja tänav stien".split()
 )
-_BEFORE_NAME = (
-    "Rua Avenida Av. Travessa Calle Paseo Via Viale Corso Piazza Rue Chemin Quai ul. Ul. al. ulica Vicolo Largo".split()
-)
+_BEFORE_NAME = "Rua Avenida Av. Travessa Calle Paseo Via Viale Corso Piazza Rue Chemin Quai ul. Ul. al. ulica Vicolo Largo".split()
 
 _EDGE = r"(?<![0-9A-Za-z_.,$€£¥#/-])"
 _WORD = r"(?:[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{0,30}+|[0-9]{1,3}(?:st|nd|rd|th)(?![a-z])|(?:de|da|do|del|la|of|the) )"
@@ -49,10 +47,10 @@ _UNIT = (
     r"(?:,?[ \n]{0,3}(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Flat|Building|Bldg)\.? {0,2}#?[0-9A-Z]{1,6}(?![a-z0-9])|"
     r",? ?#[0-9]{1,5}(?![0-9]))"
 )
-_TOWN = (
-    r"(?:[ ,\n]{1,4}[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{1,30}+(?: [A-Za-zÀ-ɏ'’.-]{1,30}+){0,3}?){1,3}?[ ,\n]{1,4}(?!(?:1[5-9]|20)[0-9]{2}(?![0-9]))[0-9]{4,6}(?:-[0-9]{3,4})?(?![0-9])"
+_TOWN = r"(?:[ ,\n]{1,4}[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{1,30}+(?: [A-Za-zÀ-ɏ'’.-]{1,30}+){0,3}?){1,3}?[ ,\n]{1,4}(?!(?:1[5-9]|20)[0-9]{2}(?![0-9]))[0-9]{4,6}(?:-[0-9]{3,4})?(?![0-9])"
+_TAIL = re.compile(
+    rf"\.?(?: (?:[NS][EW]?|[EW]|North|South|East|West|(?:North|South)(?:east|west))\.?(?![A-Za-z]))?({_UNIT})?({_TOWN})?"
 )
-_TAIL = re.compile(rf"\.?(?: (?:[NS][EW]?|[EW]|North|South|East|West|(?:North|South)(?:east|west))\.?(?![A-Za-z]))?({_UNIT})?({_TOWN})?")
 _NUMBERED = re.compile(
     rf"{_EDGE}([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}| {_WORD}){{0,4}}),? ([0-9]{{1,5}}[A-Za-z]?)(?![0-9A-Za-z]|[.,:/-][0-9])"
     rf"({_UNIT})?({_TOWN})?"
@@ -109,7 +107,9 @@ _HOUSE = re.compile(
     rf"(?:(?:附|之)?[0-9A-Za-z{_NUMERALS}-]{{0,5}}(?:号楼|号|栋|幢|座|楼|层|单元|室|房|院|弄)){{0,4}}(?:[0-9]{{3,4}}(?![0-9]))?"
 )
 _PROVINCE = re.compile(rf"(?:{_PROVINCES})(?=[\u4e00-\u9fff])")
-_STOP = re.compile(r"[^\u4e00-\u9fff0-9]|[住在于址到至往为是从我他她你您和与的了]|位于|地址|寄往|来自|前往|家住")
+_STOP = re.compile(
+    r"[^\u4e00-\u9fff0-9]|[住在于址到至往为是从我他她你您和与的了]|位于|地址|寄往|来自|前往|家住"
+)
 _REACH = 32
 
 

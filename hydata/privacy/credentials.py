@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from hydata.curation.privacy.finder import Finder, Place, places
+from hydata.privacy.finder import Finder, Place, places
 
 _EDGE = r"(?<![0-9A-Za-z_-])"
 _PREFIXED = re.compile(
@@ -36,7 +36,9 @@ _NAMED = re.compile(
     r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|ssh)[ _-]?(?:access[ _-]?)?key(?:[ _-]?id)?"
     r"|token|secret|passwd|password|passphrase|pwd|密码|口令|密钥|令牌"
 )
-_VALUE = re.compile(r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()")
+_VALUE = re.compile(
+    r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()"
+)
 _WORDY = re.compile(
     r"[A-Za-z]++(?:[_./-][A-Za-z]++){0,16}[_./-]?[0-9]{0,2}|.*(?:\*\*\*|xxx|example|your[_-]?|changeme|\.\.\.).*",
     re.IGNORECASE,
@@ -55,10 +57,10 @@ def find_keys(text: str) -> Iterator[Place]:
         if _secret(match[1]):
             yield match.span(1)
     for name in _NAMED.finditer(text.lower()):
-        match = _VALUE.match(text, name.end())
-        value = match[1].rstrip(".!?！？、:") if match else ""
-        if match and _secret(value):
-            yield match.start(1), match.start(1) + len(value)
+        given = _VALUE.match(text, name.end())
+        value = given[1].rstrip(".!?！？、:") if given else ""
+        if given and _secret(value):
+            yield given.start(1), given.start(1) + len(value)
     yield from _blocks(text)
 
 
@@ -89,8 +91,36 @@ KEY = Finder(
     "key",
     find_keys,
     words=(
-        *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "xox", "xapp-", "aiza", "ya29."),
-        *("_live_", "_test_", "sk-", "hf_", "npm_", "pypi-", "sg.", ":aa", "eyj", "-----begin", "://", "bearer", "basic "),
+        *(
+            "akia",
+            "asia",
+            "ghp_",
+            "gho_",
+            "ghu_",
+            "ghs_",
+            "ghr_",
+            "github_pat",
+            "glpat-",
+            "xox",
+            "xapp-",
+            "aiza",
+            "ya29.",
+        ),
+        *(
+            "_live_",
+            "_test_",
+            "sk-",
+            "hf_",
+            "npm_",
+            "pypi-",
+            "sg.",
+            ":aa",
+            "eyj",
+            "-----begin",
+            "://",
+            "bearer",
+            "basic ",
+        ),
         *("key", "token", "secret", "passw", "passphrase", "pwd", "密码", "口令", "密钥", "令牌"),
     ),
 )
