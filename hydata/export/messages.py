@@ -12,7 +12,7 @@ read is dropped with a reason and listed beside the file, never repaired:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Manifest:
     recipe: str
     recipe_sha256: str
     git_revision: str | None
-    anonymised: tuple[str, ...]
+    anonymised: Sequence[str]
 
 
 def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:

@@ -12,7 +12,7 @@ of the messages export and two more:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class PairsManifest:
     recipe: str
     recipe_sha256: str
     git_revision: str | None
-    anonymised: tuple[str, ...]
+    anonymised: Sequence[str]
 
 
 def export_preferences(con: duckdb.DuckDBPyConnection, path: Path, provenance: Provenance) -> PairsManifest:

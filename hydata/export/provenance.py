@@ -36,7 +36,7 @@ class Provenance:
             "recipe": self.recipe,
             "recipe_sha256": self.recipe_sha256,
             "git_revision": self.git_revision,
-            "anonymised": self.privacy.replaces,
+            "anonymised": list(self.privacy.replaces),
         }
 
 

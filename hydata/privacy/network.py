@@ -20,7 +20,7 @@ _V6 = re.compile(
     rf"(?::?{_OCTET}(?:\.{_OCTET}){{3}})?(?![0-9A-Za-z_:]|\.[0-9])"
 )
 _VERSION = re.compile(
-    r"(?<![a-z])(?:v|ver|version|release|firmware|build|section|chapter|oid|driver)\.? ?[:：]?\s?$|版本[号为是：: ]*$|[章节]$",
+    r"(?<![a-z])(?:v|ver|version|release|firmware|build|section|chapter|oid|driver)\.? ?[:：]?\s?$|版本[号为是：: ]*$|[章节]$|[A-Za-z]/$",
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(
