@@ -1,5 +1,5 @@
-"""No personal value gets past the mask: a whole run over seeds that are full of them, with a server that keeps
-every request as it came, and all that is exported of it."""
+"""No personal value gets past the mask: a whole run over seeds that are full of them, with a server that
+keeps every request as it came, and all that is exported of it."""
 
 import asyncio
 import json
@@ -41,15 +41,28 @@ VALUES = {
     "key": ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "Zt9x7Qw2LmP4"),
 }
 EN = (
-    "{topic} She wrote from {email} and can be called at {phone}; her SSN is {id_card}, her credit card {bank_card}, "
-    "her IBAN {iban}, her passport number {passport}. The server at {ip} belongs to her, the license plate is "
+    "{topic} She wrote from {email} and can be called at {phone}; her SSN is {id_card}, her credit card "
+    "{bank_card}, "
+    "her IBAN {iban}, her passport number {passport}. The server at {ip} belongs to her, the license "
+    "plate is "
     "{plate}, she lives at {address}, and her token is {key}. Write to {email} again."
 )
 ZH = (
     "{topic}她的邮箱是{email}，手机号码{phone}，身份证号{id_card}，银行卡号{bank_card}，账户{iban}，护照号{passport}，"
     "服务器地址{ip}，车牌号{plate}，住在{address}，密码：{key}。请再写信到{email}。"
 )
-TOPICS = ("lake", "mountain", "bakery", "library", "harbour", "garden", "railway", "museum", "forest", "kitchen")
+TOPICS = (
+    "lake",
+    "mountain",
+    "bakery",
+    "library",
+    "harbour",
+    "garden",
+    "railway",
+    "museum",
+    "forest",
+    "kitchen",
+)
 THEMES = ("湖泊", "山脉", "面包", "图书", "港口", "花园", "铁路", "博物", "森林", "厨房")
 MODELS = """
 [endpoints.recorder]
@@ -96,7 +109,11 @@ def seeds(folder: Path) -> Path:
         {"instruction": f"{one[1]}: " + text(*one), "output": f"{text(*one)} {one[1]}"} for one in sets
     ]
     pairs = [
-        {"prompt": f"({i}) {text(*one)}", "chosen": text(*one) + f" {i} good", "rejected": text(*one) + f" {i} bad"}
+        {
+            "prompt": f"({i}) {text(*one)}",
+            "chosen": text(*one) + f" {i} good",
+            "rejected": text(*one) + f" {i} bad",
+        }
         for i, one in enumerate(sets)
     ]
     for name, rows in (("asked", asked), ("answered", answered), ("pairs", pairs)):

@@ -125,11 +125,12 @@ ALONE = FileJudge(
     name=JUDGE,
     doc="""Find personal data in each row, and write the text without it.
 
-    One row is written for each row of the inputs, in order: `row`, `total` and the number of each kind (`key`,
-    `email`, `iban`, `id_card`, `bank_card`, `passport`, `ip`, `phone`, `plate`, `address`, `name`), `spans` (kind,
-    start and end in characters of the text; of messages, of all contents joined by blank lines), and
-    `anonymized`, the text with placeholders such as [EMAIL_1], the same for the same value. `--set
-    'kinds=["email", "phone"]'` looks for some kinds only, `--set names=true` for names of people as well.
+    One row is written for each row of the inputs, in order: `row`, `total` and the number of each kind
+    (`key`, `email`, `iban`, `id_card`, `bank_card`, `passport`, `ip`, `phone`, `plate`, `address`, `name`),
+    `spans` (kind, start and end in characters of the text; of messages, of all contents joined by blank
+    lines), and `anonymized`, the text with placeholders such as [EMAIL_1], the same for the same value.
+    `--set 'kinds=["email", "phone"]'` looks for some kinds only, `--set names=true` for names of people as
+    well.
     """,
     settings=FindSettings,
     columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),

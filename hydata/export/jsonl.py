@@ -52,10 +52,9 @@ def write_jsonl(
     describe: Callable[[Written], M],
     privacy: PrivacySettings,
 ) -> M:
-    """Write ``fields`` of the rows without a ``reason``, their messages masked, to ``path`` (``*.jsonl``), those
-    with one to
-    ``*.dropped.parquet`` (the reason and the columns whose names end in ``_id``) and the manifest that
-    ``describe`` makes to ``*.manifest.json``, each atomically."""
+    """Write ``fields`` of the rows without a ``reason``, their messages masked, to ``path`` (``*.jsonl``),
+    those with one to ``*.dropped.parquet`` (the reason and the columns whose names end in ``_id``) and the
+    manifest that ``describe`` makes to ``*.manifest.json``, each atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:

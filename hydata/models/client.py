@@ -1,10 +1,10 @@
 """``Models``: every model call of hydata goes through here.
 
-The messages of a call are masked first: placeholders stand in place of personal data before the call has a key,
-so neither a server nor the journal nor an offline batch ever has it. Then the call is looked up in the journal,
-then among the calls in flight (equal ones are sent once), then sent to one of its model's servers, which is
-started when first needed. The reply is in the journal before anyone sees it, also when it is empty or refused:
-those were paid for as well, and a resumed run must not pay again to be told the same.
+The messages of a call are masked first: placeholders stand in place of personal data before the call has a
+key, so neither a server nor the journal nor an offline batch ever has it. Then the call is looked up in the
+journal, then among the calls in flight (equal ones are sent once), then sent to one of its model's servers,
+which is started when first needed. The reply is in the journal before anyone sees it, also when it is empty
+or refused: those were paid for as well, and a resumed run must not pay again to be told the same.
 
     async with open_models(load_models(path), journal) as models:
         model = models.route("responder", record_id, {"domain": "mathematics"})

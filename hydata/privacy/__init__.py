@@ -10,10 +10,10 @@
     names.py        names of people, where they are asked for
     mask.py         the one function that every prompt and every export goes through
 
-It stands below the model client and the exports, which call it: nothing above them can forget to. One more kind
-is a finder in one of these files, or a new one, and its place in ``finder.ORDER`` and ``mask.FINDERS``; raise
-``mask.VERSION`` when what is found changes. No value is ever stored, only its kind and place. The judge that
-measures records is ``hydata.curation.privacy``.
+It stands below the model client and the exports, which call it: nothing above them can forget to. One more
+kind is a finder in one of these files, or a new one, and its place in ``finder.ORDER`` and
+``mask.FINDERS``; raise ``mask.VERSION`` when what is found changes. No value is ever stored, only its kind
+and place. The judge that measures records is ``hydata.curation.privacy``.
 """
 
 from hydata.privacy.finder import Found, Kind

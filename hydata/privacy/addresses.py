@@ -1,9 +1,11 @@
-"""Postal addresses: of English form by the street's suffix or a box, of Chinese form by road and house number.
+"""Postal addresses: of English form by the street's suffix or a box, of Chinese form by road and house
+number.
 
 Sources: USPS Publication 28, appendices B and C (directions, street suffixes) and section 28 (boxes); the
-provinces of GB/T 2260 and the order of a Chinese address, from province to room. A street of another language is
-found by the words for streets there, by a flat behind it, or beside a word for an address. What is found in
-this way is a part of what there is (``docs/judges.md``). A place without a house number is no address.
+provinces of GB/T 2260 and the order of a Chinese address, from province to room. A street of another
+language is found by the words for streets there, by a flat behind it, or beside a word for an address. What
+is found in this way is a part of what there is (``docs/judges.md``). A place without a house number is no
+address.
 """
 
 from __future__ import annotations
@@ -11,57 +13,79 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import Finder, Place, alternatives, near, places
+from hydata.privacy.finder import Finder, Place, alternatives, near, places, words
 
 # --- English and others ----------------------------------------------------------------------------------
 
 _STREETS = frozenset(
-    "Street St Avenue Ave Road Rd Lane Ln Drive Drives Dr Boulevard Blvd Terrace Ter Place Pl Parkway Pkwy Highway Hwy "
-    "Square Sq Crescent Turnpike Way Ways Alley Trail Trl Trails Expressway Freeway Motorway Causeway Stravenue "
-    "Throughway Trafficway Underpass Overpass Crossroad Crossroads Circle Circles Loop Mews Route Row Skyway "
-    "Viaduct Courts Crossing Squares Streets Roads".split()
+    words(
+        "Street St Avenue Ave Road Rd Lane Ln Drive Drives Dr Boulevard Blvd Terrace Ter Place Pl "
+        "Parkway Pkwy Highway Hwy Square Sq Crescent Turnpike Way Ways Alley Trail Trl Trails "
+        "Expressway Freeway Motorway Causeway Stravenue Throughway Trafficway Underpass Overpass "
+        "Crossroad Crossroads Circle Circles Loop Mews Route Row Skyway Viaduct Courts Crossing "
+        "Squares Streets Roads"
+    )
 )
 """Suffixes that are hardly ever anything but a street's."""
 _PERHAPS = frozenset(
-    "Annex Arcade Bayou Beach Bend Bluff Branch Bridge Brook Brooks Burg Bypass Camp Canyon Cape Center Centre Cliff "
-    "Cliffs Close Club Common Corner Corners Course Court Cove Coves Creek Crest Curve Dale Dam Divide Estate Estates "
-    "Extension Extensions Falls Ferry Field Fields Flat Flats Ford Fords Forest Forge Forges Fork Forks Fort Garden "
-    "Gardens Gateway Glen Glens Green Greens Grove Groves Harbor Harbors Haven Heights Hill Hills Hollow Inlet Island "
-    "Islands Isle Junction Junctions Key Keys Knoll Knolls Lake Lakes Land Landing Light Lights Loaf Lock Locks Lodge "
-    "Mall Manor Manors Meadow Meadows Mill Mills Mission Mount Mountain Mountains Neck Orchard Oval Park Parks Parkways "
-    "Pass Passage Path Pike Pine Pines Plain Plains Plaza Point Points Port Ports Prairie Radial Ramp Ranch Rapid Rapids "
-    "Rest Ridge Ridges River Run Shoal Shoals Shore Shores Spring Springs Spur Spurs Station Stream Summit Trace "
-    "Track Tunnel Union Unions Valley Valleys View Views Village Villages Ville Vista Walk Walks Wall Well Wells".split()
+    words(
+        "Annex Arcade Bayou Beach Bend Bluff Branch Bridge Brook Brooks Burg Bypass Camp Canyon Cape "
+        "Center Centre Cliff Cliffs Close Club Common Corner Corners Course Court Cove Coves Creek "
+        "Crest Curve Dale Dam Divide Estate Estates Extension Extensions Falls Ferry Field Fields "
+        "Flat Flats Ford Fords Forest Forge Forges Fork Forks Fort Garden Gardens Gateway Glen Glens "
+        "Green Greens Grove Groves Harbor Harbors Haven Heights Hill Hills Hollow Inlet Island "
+        "Islands Isle Junction Junctions Key Keys Knoll Knolls Lake Lakes Land Landing Light Lights "
+        "Loaf Lock Locks Lodge Mall Manor Manors Meadow Meadows Mill Mills Mission Mount Mountain "
+        "Mountains Neck Orchard Oval Park Parks Parkways Pass Passage Path Pike Pine Pines Plain "
+        "Plains Plaza Point Points Port Ports Prairie Radial Ramp Ranch Rapid Rapids Rest Ridge "
+        "Ridges River Run Shoal Shoals Shore Shores Spring Springs Spur Spurs Station Stream Summit "
+        "Trace Track Tunnel Union Unions Valley Valleys View Views Village Villages Ville Vista Walk "
+        "Walks Wall Well Wells"
+    )
 )
-"""Suffixes that are other things as well: they need a word for an address before them, or a flat or town behind."""
-_ABROAD = (
-    "straße strasse gasse weg platz allee vej gade vænget gatan vägen gata veien vegen katu polku straat laan dijk "
-    "singel plein utca stræti kuja tänav stien".split()
+"""Suffixes that are other things as well: they need a word for an address before them, or a flat or town
+behind."""
+_ABROAD = words(
+    "straße strasse gasse weg platz allee vej gade "
+    "vænget gatan vägen gata veien vegen katu "
+    "polku straat laan dijk singel plein utca "
+    "stræti kuja tänav stien"
 )
-_BEFORE_NAME = "Rua Avenida Av. Travessa Calle Paseo Via Viale Corso Piazza Rue Chemin Quai ul. Ul. al. ulica Vicolo Largo".split()
+_BEFORE_NAME = words(
+    "Rua Avenida Av. Travessa Calle Paseo Via Viale Corso Piazza Rue Chemin Quai ul. Ul. al. ulica "
+    "Vicolo Largo"
+)
 
 _EDGE = r"(?<![0-9A-Za-z_.,$€£¥#/-])"
 _WORD = r"(?:[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{0,30}+|[0-9]{1,3}(?:st|nd|rd|th)(?![a-z])|(?:de|da|do|del|la|of|the) )"
 _RUN = re.compile(rf"{_EDGE}[0-9]{{1,6}}[A-Z]?(?:-[0-9]{{1,4}})? ({_WORD}(?: {_WORD}){{0,6}}+)")
 _UNIT = (
-    r"(?:,?[ \n]{0,3}(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Flat|Building|Bldg)\.? {0,2}#?[0-9A-Z]{1,6}(?![a-z0-9])|"
+    r"(?:,?[ \n]{0,3}(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Flat|Building|"
+    r"Bldg)\.? {0,2}#?[0-9A-Z]{1,6}(?![a-z0-9])|"
     r",? ?#[0-9]{1,5}(?![0-9]))"
 )
-_TOWN = r"(?:[ ,\n]{1,4}[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{1,30}+(?: [A-Za-zÀ-ɏ'’.-]{1,30}+){0,3}?){1,3}?[ ,\n]{1,4}(?!(?:1[5-9]|20)[0-9]{2}(?![0-9]))[0-9]{4,6}(?:-[0-9]{3,4})?(?![0-9])"
+_TOWN = (
+    r"(?:[ ,\n]{1,4}[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{1,30}+(?: [A-Za-zÀ-ɏ'’.-]{1,30}+){0,3}?){1,3}?"
+    r"[ ,\n]{1,4}(?!(?:1[5-9]|20)[0-9]{2}(?![0-9]))[0-9]{4,6}(?:-[0-9]{3,4})?(?![0-9])"
+)
 _TAIL = re.compile(
-    rf"\.?(?: (?:[NS][EW]?|[EW]|North|South|East|West|(?:North|South)(?:east|west))\.?(?![A-Za-z]))?({_UNIT})?({_TOWN})?"
+    rf"\.?(?: (?:[NS][EW]?|[EW]|North|South|East|West|(?:North|South)(?:east|"
+    rf"west))\.?(?![A-Za-z]))?({_UNIT})?({_TOWN})?"
 )
 _NUMBERED = re.compile(
-    rf"{_EDGE}([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}| {_WORD}){{0,4}}),? ([0-9]{{1,5}}[A-Za-z]?)(?![0-9A-Za-z]|[.,:/-][0-9])"
+    rf"{_EDGE}([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}|"
+    rf" {_WORD}){{0,4}}),? ([0-9]{{1,5}}[A-Za-z]?)(?![0-9A-Za-z]|[.,:/-][0-9])"
     rf"({_UNIT})?({_TOWN})?"
 )
 _BOX = re.compile(
     r"(?<![A-Za-z])(?:P\.? ?O\.? ?Box|Post Office Box) [0-9]{1,7}(?![0-9])"
-    r"|(?<![A-Za-z])(?:PSC|CMR|Unit) [0-9]{1,5},? Box [0-9]{1,5}(?:,?\s(?:APO|FPO|DPO),? (?:AA|AE|AP) [0-9]{5})?",
+    r"|(?<![A-Za-z])(?:PSC|CMR|Unit) [0-9]{1,5},? Box [0-9]{1,5}(?:,?\s(?:APO|FPO|DPO),? (?:AA|AE|"
+    r"AP) [0-9]{5})?",
     re.IGNORECASE,
 )
 _BEFORE = re.compile(
-    r"address|(?<![a-z])(?:reside|resides|residing|residence|live|lives|lived|living|located|situated|office is|drops you off|home is) ?"
+    r"address|(?<![a-z])(?:reside|resides|residing|residence|live|lives|lived|living|located|situated|"
+    r"office is|drops you off|home is) ?"
     r"(?:at|on|in)?(?![a-z])|(?<![a-z])(?:ship|deliver|mail|moved?)(?:ed)? (?:it )?to(?![a-z])|headquarters",
     re.IGNORECASE,
 )
@@ -96,13 +120,17 @@ _NAMED = re.compile(rf"(?:{alternatives(_BEFORE_NAME)}) ")
 # --- Chinese ---------------------------------------------------------------------------------------------
 
 _PROVINCES = alternatives(
-    "北京 天津 上海 重庆 河北 山西 辽宁 吉林 黑龙江 江苏 浙江 安徽 福建 江西 山东 河南 湖北 湖南 广东 海南 四川 贵州 云南 "
-    "陕西 甘肃 青海 台湾 内蒙古 广西 西藏 宁夏 新疆 香港 澳门".split()
+    words(
+        "北京 天津 上海 重庆 河北 山西 辽宁 吉林 黑龙江 江苏 浙江 安徽 福建 江西 山东 "
+        "河南 湖北 湖南 广东 海南 四川 贵州 云南 陕西 甘肃 青海 台湾 内蒙古 广西 西藏 "
+        "宁夏 新疆 香港 澳门"
+    )
 )
 _NUMERALS = "一二三四五六七八九十百"
 _HOUSE = re.compile(
     r"(?:路|街|大道|道|巷|弄|胡同|里|村|屯|庄|镇|乡|段|园|苑|小区|社区|开发区|新区|湾|坊|桥|大厦|公寓|广场|花园)"
-    rf"[东西南北中{_NUMERALS}]{{0,2}}段?(?:[A-Z]座)?(?:[0-9]{{1,6}}(?:[-之][0-9]{{1,4}})?|[{_NUMERALS}]{{1,5}}) ?(?:号(?!线)|弄|栋|幢|號|室)"
+    rf"[东西南北中{_NUMERALS}]{{0,2}}段?(?:[A-Z]座)?(?:[0-9]{{1,6}}(?:[-之][0-9]{{1,4}})?|"
+    rf"[{_NUMERALS}]{{1,5}}) ?(?:号(?!线)|弄|栋|幢|號|室)"
     r"(?:[\u4e00-\u9fff]{2,6}?(?:广场|大厦|公寓|小区|花园|中心|苑|园|城)(?=[0-9A-Z]))?"
     rf"(?:(?:附|之)?[0-9A-Za-z{_NUMERALS}-]{{0,5}}(?:号楼|号|栋|幢|座|楼|层|单元|室|房|院|弄)){{0,4}}(?:[0-9]{{3,4}}(?![0-9]))?"
 )

@@ -79,14 +79,16 @@ _ANY = re.compile(
 )
 _BEFORE = re.compile(
     r"(?<![a-z])(?:tele)?phones?(?![a-z])|(?<![a-z])(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
-    r"|(?<![a-z])(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|her|them|back))? (?:at|on|via|by)?"
+    r"|(?<![a-z])(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
+    r"her|them|back))? (?:at|on|via|by)?"
     r"|contact (?:number|no)|(?<![a-z])(?:desk|office|work|home|registered):? ?$"
     r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信",
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"[ \-](?:\(?)(?:office|fax|mobile|cell|home|work|desk)(?![a-z])", re.IGNORECASE)
 _DATE = re.compile(
-    r"\(?(?:1[5-9]|20)[0-9]{2} ?[-–] ?(?:1[5-9]|20)[0-9]{2}|(?:19|20)[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:19|20)[0-9]{2}"
+    r"\(?(?:1[5-9]|20)[0-9]{2} ?[-–] ?(?:1[5-9]|20)[0-9]{2}|(?:19|"
+    r"20)[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:19|20)[0-9]{2}"
 )
 
 

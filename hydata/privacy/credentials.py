@@ -1,9 +1,9 @@
 """Keys, tokens and passwords.
 
-Sources: the prefixes by which the services themselves make their keys recognisable (AWS, GitHub, GitLab, Slack,
-Google, Stripe, OpenAI and Anthropic, Hugging Face, npm, PyPI, SendGrid, Telegram), RFC 7519 (JWT), RFC 7468 (PEM),
-RFC 3986 section 3.2.1 (a password in a URL), RFC 6750 (bearer tokens). What is assigned to a name such as
-``api_key`` is taken if it looks like a secret: no call, no variable, no word.
+Sources: the prefixes by which the services themselves make their keys recognisable (AWS, GitHub, GitLab,
+Slack, Google, Stripe, OpenAI and Anthropic, Hugging Face, npm, PyPI, SendGrid, Telegram), RFC 7519 (JWT),
+RFC 7468 (PEM), RFC 3986 section 3.2.1 (a password in a URL), RFC 6750 (bearer tokens). What is assigned to
+a name such as ``api_key`` is taken if it looks like a secret: no call, no variable, no word.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _PREFIXED = re.compile(
 _URL = re.compile(r"(?<=://)[^\s/@:'\"<>\[\]{}$%]{0,128}+:[^\s/@'\"<>\[\]{}$]{1,256}+(?=@[0-9A-Za-z\[])")
 _BEARER = re.compile(r"(?:[Bb]earer|[Bb]asic) +([0-9A-Za-z._~+/-]{16,4096}+={0,2})(?![0-9A-Za-z])")
 _NAMED = re.compile(
-    r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|ssh)[ _-]?(?:access[ _-]?)?key(?:[ _-]?id)?"
+    r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|"
+    r"ssh)[ _-]?(?:access[ _-]?)?key(?:[ _-]?id)?"
     r"|token|secret|passwd|password|passphrase|pwd|密码|口令|密钥|令牌"
 )
 _VALUE = re.compile(
@@ -49,8 +50,8 @@ _BODY = re.compile(r"[0-9A-Za-z+/=\s\\]{0,8192}+")
 
 
 def find_keys(text: str) -> Iterator[Place]:
-    """Keys by their prefix, blocks of private keys, passwords of URLs (with the user's name), and the values of
-    what is called a key, token or password."""
+    """Keys by their prefix, blocks of private keys, passwords of URLs (with the user's name), and the
+    values of what is called a key, token or password."""
     yield from places(_PREFIXED.finditer(text))
     yield from places(_URL.finditer(text))
     for match in _BEARER.finditer(text):

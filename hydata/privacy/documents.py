@@ -1,10 +1,10 @@
 """Numbers of identity cards, passports and licence plates.
 
 Sources: GB 11643-1999 (18 digits: region of GB/T 2260, date of birth, sequence, check character by ISO 7064
-MOD 11-2); the US Social Security Administration's rules on numbers never given (areas 000, 666 and 9xx, group
-00, serial 0000); Hong Kong's card with its check digit in brackets; GA 36-2018 for Chinese plates. Synthetic and
-mistyped card numbers rarely check, so a word for the card in the same sentence stands in for the check; a bare
-number that does not check is none.
+MOD 11-2); the US Social Security Administration's rules on numbers never given (areas 000, 666 and 9xx,
+group 00, serial 0000); Hong Kong's card with its check digit in brackets; GA 36-2018 for Chinese plates.
+Synthetic and mistyped card numbers rarely check, so a word for the card in the same sentence stands in for
+the check; a bare number that does not check is none.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, places
+from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, places, words
 
 # --- identity cards --------------------------------------------------------------------------------------
 
 _CHINESE = re.compile(
-    r"(?<![0-9A-Za-z_.])[1-9][0-9]{5} ?(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]) ?[0-9]{3}[0-9Xx]"
+    r"(?<![0-9A-Za-z_.])[1-9][0-9]{5} ?(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|"
+    r"3[01]) ?[0-9]{3}[0-9Xx]"
     r"(?![0-9A-Za-z_]|[.,][0-9])"
 )
 _REGIONS = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83".split()
+    words(
+        "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 "
+        "71 81 82 83"
+    )
 )
 _SSN = re.compile(
     r"(?<![0-9A-Za-z_.-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z_-]|[.,][0-9])"
@@ -31,8 +35,10 @@ _NUMBERED = re.compile(
     r"(?<![0-9A-Za-z_.])(?:[A-Za-z]{0,3}[0-9](?:[ /-]?[0-9]){4,17}[A-Za-z]{0,2})(?![0-9A-Za-z_]|[.,][0-9])"
 )
 _CARD = re.compile(
-    r"(?<![a-z])(?:id(?:entity|entification)?[ -]?(?:card)?[ -]?(?:numbers?|no\.?|#)|id(?:entity|entification)? cards?|"
-    r"national (?:id|identification|identity)|citizen(?:ship)? (?:id|number)|social security(?: (?:number|no\.?|#))?|ssn|sin|"
+    r"(?<![a-z])(?:id(?:entity|entification)?[ -]?(?:card)?[ -]?(?:numbers?|no\.?|#)|id(?:entity|"
+    r"entification)? cards?|"
+    r"national (?:id|identification|identity)|citizen(?:ship)? (?:id|number)|"
+    r"social security(?: (?:number|no\.?|#))?|ssn|sin|"
     r"nino|national insurance(?: number)?|tax(?:payer)? (?:id|identification)|itin|aadhaa?r(?: number)?|"
     r"driver'?s?'? licen[cs]e(?: (?:number|no\.?|#))?|driving licen[cs]e(?: (?:number|no\.?))?)(?![a-z])"
     r"|身份证|身分證|居民证|证件号|社会保障号|社保号|驾驶证|驾照|公民身份号码",
@@ -56,7 +62,8 @@ def _checks_hong_kong(number: str) -> bool:
 
 
 def find_id_cards(text: str) -> Iterator[Place]:
-    """Numbers that check, or have the form of a US social security number; others beside a word for a card."""
+    """Numbers that check, or have the form of a US social security number; others beside a word for a
+    card."""
     for match in _CHINESE.finditer(text):
         if checks(match[0].replace(" ", "")):
             yield match.span()
@@ -106,10 +113,12 @@ _CHINESE_PLATE = re.compile(
     r"(?:[A-HJ-NP-Z0-9]{5}|[A-HJ-NP-Z0-9]{6}|[A-HJ-NP-Z0-9]{4}[挂学警港澳])(?![0-9A-Za-z_])"
 )
 _PLATE = re.compile(
-    r"(?<![0-9A-Za-z_-])[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{1,4}){1,2}(?![0-9A-Za-z_-])|(?<![0-9A-Za-z_-])[A-Z0-9]{5,8}(?![0-9A-Za-z_-])"
+    r"(?<![0-9A-Za-z_-])[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{1,4}){1,2}(?![0-9A-Za-z_-])|"
+    r"(?<![0-9A-Za-z_-])[A-Z0-9]{5,8}(?![0-9A-Za-z_-])"
 )
 _PLATE_WORD = re.compile(
-    r"licen[cs]e plates?|number plates?|registration (?:plates?|number|no)|(?<![a-z])plates?(?: (?:number|no)| is| was|:)|"
+    r"licen[cs]e plates?|number plates?|registration (?:plates?|number|no)|"
+    r"(?<![a-z])plates?(?: (?:number|no)| is| was|:)|"
     r"(?<![a-z])tags? number|车牌|牌照|号牌",
     re.IGNORECASE,
 )

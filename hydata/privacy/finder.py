@@ -1,8 +1,8 @@
 """What finds a kind of personal data, and how what several of them found is put together.
 
-A *finder* is a function from a text to places, with what the text must hold for it to be worth asking: one of
-some ``words`` in any case, or a match of ``hint``. Both are looked for in whole columns by compiled code (Polars)
-and in a single text by Python; the finder itself runs on candidates only.
+A *finder* is a function from a text to places, with what the text must hold for it to be worth asking: one
+of some ``words`` in any case, or a match of ``hint``. Both are looked for in whole columns by compiled code
+(Polars) and in a single text by Python; the finder itself runs on candidates only.
 
 Every pattern is linear: a run of characters is entered at its beginning alone (a lookbehind), and every
 repetition is bounded or possessive. Offsets are characters of the text as it stands.
@@ -68,8 +68,9 @@ NUMBER = "[0-9](?:[ \u00a0.()/‐–-]{0,3}[0-9]){5}"
 
 @dataclass(frozen=True)
 class Finder:
-    """``find`` gives the places of a kind in a text that has one of ``words``, which are lower case, or a match of
-    one of ``hints``, patterns that Rust and Python read alike. Finders may share hints: each is asked once."""
+    """``find`` gives the places of a kind in a text that has one of ``words``, which are lower case, or a
+    match of one of ``hints``, patterns that Rust and Python read alike. Finders may share hints: each is
+    asked once."""
 
     kind: Kind
     find: Callable[[str], Iterable[Place]]
@@ -106,9 +107,9 @@ compiled = lru_cache(maxsize=64)(re.compile)
 
 
 def near(text: str, start: int, context: re.Pattern[str], reach: int = 40, *, across: bool = False) -> bool:
-    """Whether ``context`` matches in the ``reach`` characters before ``start``, in the same sentence (a full stop
-    and a space, a Chinese one and a blank line end it) or ``across`` sentences, with no other number in between: of values in a row each
-    next one is near when the one before has been found."""
+    """Whether ``context`` matches in the ``reach`` characters before ``start``, in the same sentence (a
+    full stop and a space, a Chinese one and a blank line end it) or ``across`` sentences, with no other
+    number in between: of values in a row each next one is near when the one before has been found."""
     before = text[max(0, start - reach) : start]
     sentence = 0 if across else max((end.end() for end in _ENDS.finditer(before)), default=0)
     last = max((match.end() for match in context.finditer(before, sentence)), default=None)
@@ -120,8 +121,8 @@ _ENDS = re.compile(r"[.!?][ \n]|[。！？]|\n\s*\n")
 
 
 def union(found: Iterable[Found]) -> list[Found]:
-    """The places in order, without overlaps. What overlaps becomes one place, so that no part of a value is left
-    over, of the kind of its longest member, or the most specific of the longest."""
+    """The places in order, without overlaps. What overlaps becomes one place, so that no part of a value is
+    left over, of the kind of its longest member, or the most specific of the longest."""
     merged: list[Found] = []
     longest: Found | None = None
     for one in sorted(found, key=lambda f: (f.start, -f.end, ORDER.index(f.kind))):
@@ -143,6 +144,11 @@ def places(matches: Iterator[re.Match[str]]) -> Iterator[Place]:
     """Where these match."""
     for match in matches:
         yield match.span()
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list that is written as a text."""
+    return tuple(text.split())
 
 
 def digits(text: str) -> str:

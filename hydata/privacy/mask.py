@@ -2,9 +2,10 @@
 
 Everything that is shown to a model or exported goes through ``masked``: the texts of one request, or of one
 record, at once, so that a value has one placeholder in all of them, ``[EMAIL_1]`` for the first address,
-``[EMAIL_2]`` for the next; the same words in English and Chinese. A text may hold placeholders already (a model
-that was shown some writes them again): a new value never takes the number of one that stands before it. So texts
-that are masked stay as they are, and an answer to a masked question fits the question masked later.
+``[EMAIL_2]`` for the next; the same words in English and Chinese. A text may hold placeholders already (a
+model that was shown some writes them again): a new value never takes the number of one that stands before
+it. So texts that are masked stay as they are, and an answer to a masked question fits the question masked
+later.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class FindSettings(Settings):
 
 
 class PrivacySettings(FindSettings):
-    """With ``anonymise`` every model request and every export holds placeholders in place of what is found."""
+    """With ``anonymise`` every model request and every export holds placeholders in place of what is
+    found."""
 
     anonymise: bool = True
 
@@ -98,8 +100,8 @@ def find(text: str, settings: FindSettings) -> list[Found]:
     """Where personal data stands in a text: sorted, without overlaps, in characters. What is a placeholder
     already is none.
 
-    What was found is taken out and the rest looked at again, until nothing more is found: so nothing is left that
-    would be found in the masked text, and masking twice is masking once.
+    What was found is taken out and the rest looked at again, until nothing more is found: so nothing is
+    left that would be found in the masked text, and masking twice is masking once.
     """
     found: list[Found] = []
     for _ in range(ROUNDS):

@@ -26,7 +26,8 @@ _SURNAMES = frozenset(
 )
 _HAN = re.compile("[\u4e00-\u9fff]{2,4}")
 _ENGLISH = re.compile(
-    r"(?:(?<![A-Za-z])(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam)\.? |(?<![A-Za-z])(?:[Mm]y|[Hh]is|[Hh]er|[Tt]he) (?:full )?name is |"
+    r"(?:(?<![A-Za-z])(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam)\.? |(?<![A-Za-z])(?:[Mm]y|[Hh]is|[Hh]er|"
+    r"[Tt]he) (?:full )?name is |"
     r"(?<![A-Za-z])[Nn]ame: {0,4}|(?<![A-Za-z])(?:[Dd]ear|[Ss]incerely,|[Rr]egards,)\s)"
     r"([A-ZÀ-Þ][A-Za-zÀ-ɏ'’-]{1,24}(?: (?:[A-Z]\.|[A-ZÀ-Þ][A-Za-zÀ-ɏ'’-]{1,24})){0,3})"
 )

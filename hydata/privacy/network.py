@@ -1,8 +1,8 @@
 """Addresses of the Internet Protocol: IPv4 (RFC 791) and IPv6 (RFC 4291), parsed by ``ipaddress``.
 
-Four numbers with dots are a version or a section as often as an address, and names of C++ look like IPv6. So
-loopback, unspecified, multicast and mask addresses, which are nobody's, are left out, and numbers that are all
-below 10, or stand behind a word for a version, need a word for an address before them.
+Four numbers with dots are a version or a section as often as an address, and names of C++ look like IPv6.
+So loopback, unspecified, multicast and mask addresses, which are nobody's, are left out, and numbers that
+are all below 10, or stand behind a word for a version, need a word for an address before them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _V6 = re.compile(
     rf"(?::?{_OCTET}(?:\.{_OCTET}){{3}})?(?![0-9A-Za-z_:]|\.[0-9])"
 )
 _VERSION = re.compile(
-    r"(?<![a-z])(?:v|ver|version|release|firmware|build|section|chapter|oid|driver)\.? ?[:：]?\s?$|版本[号为是：: ]*$|[章节]$|[A-Za-z]/$",
+    r"(?<![a-z])(?:v|ver|version|release|firmware|build|section|chapter|oid|driver)\.? ?[:：]?\s?$|"
+    r"版本[号为是：: ]*$|[章节]$|[A-Za-z]/$",
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(
