@@ -167,7 +167,11 @@ def find_addresses(text: str) -> Iterator[Place]:
 ADDRESS = Finder(
     "address",
     find_addresses,
-    words=(" box ", *(f" {word.lower()} " for word in _BEFORE_NAME), *(f"{word} " for word in _ABROAD)),
+    words=(
+        " box ",
+        *(f" {word.lower()} " for word in _BEFORE_NAME if word != "Via"),
+        *(f"{word} " for word in _ABROAD),
+    ),
     hints=(
         "[0-9][A-Z]? [A-ZÀ-Þ]",
         "[0-9] [0-9]{1,3}(?:st|nd|rd|th) [A-Z]",

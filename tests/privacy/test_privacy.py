@@ -142,6 +142,14 @@ def test_kinds_and_names_are_chosen() -> None:
     assert masked([text], PrivacySettings(kinds=())) == [text]
 
 
+def test_names_where_they_are_asked_for() -> None:
+    pytest.importorskip("rjieba")
+    settings = PrivacySettings(names=True)
+    assert masked(["Dear Anna Smith, ask Dr. Brown."], settings) == ["Dear [NAME_1], ask Dr. [NAME_2]."]
+    assert masked(["张雪梅是医生。"], settings) == ["[NAME_1]是医生。"]
+    assert masked(["张雪梅是医生。Dear Anna Smith"], ALL) == ["张雪梅是医生。Dear Anna Smith"]
+
+
 def test_places_in_a_masked_text_are_found_in_the_text() -> None:
     text = "Ann (ann@x.org) lives. Bob (+1 415 555 2671) sings."
     places = find(text, ALL)
@@ -301,9 +309,9 @@ HOSTILE = (
 def test_hostile_texts_take_time_in_proportion(unit: str) -> None:
     def seconds(length: int) -> float:
         text = (unit * (length // len(unit) + 1))[:length]
-        started = time.perf_counter()
+        started = time.process_time()
         find(text, ALL)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     short = max(min(seconds(20_000) for _ in range(2)), 0.005)
     assert seconds(160_000) < 8 * short * 5
