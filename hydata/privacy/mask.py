@@ -56,7 +56,7 @@ class FindSettings(Settings):
 
     @model_validator(mode="after")
     def _installed(self) -> Self:
-        if self.names:
+        if self.names or "name" in self.kinds:
             check_names()
         return self
 
