@@ -21,6 +21,7 @@ from hydata.privacy import (
 from hydata.privacy.banking import luhn, mod97
 from hydata.privacy.documents import checks
 from hydata.schema import Conversation, Message, ToolCall, conversations_frame
+from hydata.synthesis.failures import find_failure
 
 ALL = PrivacySettings()
 
@@ -103,6 +104,21 @@ def test_found(text: str, value: str, kind: str) -> None:
 )
 def test_not_found(text: str) -> None:
     assert kinds(text) == []
+
+
+def test_compiled_code_takes_every_text_with_a_value_for_a_candidate() -> None:
+    texts = pl.DataFrame({"text": [text for text, _, _ in FOUND]})
+    assert texts.filter(~ALL.candidates(pl.col("text")))["text"].to_list() == []
+    clean = pl.DataFrame({"text": ["The lake is deep and cold.", "湖水又深又冷。", "", None]})
+    assert clean.select(ALL.candidates(pl.col("text")).fill_null(False)).to_series().sum() == 0
+
+
+def test_a_number_that_is_masked_is_none_that_an_evolution_lost() -> None:
+    parent = "Write a message to the baker at 13812345678 about the price of 12 rye loaves for the party."
+    (shown,) = masked([parent], ALL)
+    harder = "Write a message to the baker at [PHONE_1] about the price of 12 rye loaves for the party, in four lines of verse."
+    assert find_failure(shown, harder) is None
+    assert find_failure(parent, harder).reason == "lost_numbers"
 
 
 def test_check_digits() -> None:
