@@ -116,7 +116,7 @@ def test_compiled_code_takes_every_text_with_a_value_for_a_candidate() -> None:
 def test_a_number_that_is_masked_is_none_that_an_evolution_lost() -> None:
     parent = "Write a message to the baker at 13812345678 about the price of 12 rye loaves for the party."
     (shown,) = masked([parent], ALL)
-    harder = "Write a message to the baker at [PHONE_1] about the price of 12 rye loaves for the party, in four lines of verse."
+    harder = shown.replace("party.", "party, in four lines of verse.")
     assert find_failure(shown, harder) is None
     assert find_failure(parent, harder).reason == "lost_numbers"
 
