@@ -135,7 +135,7 @@ async def forecast(
     Raises:
         As ``run_recipe``. What was answered until then is in the journal.
     """
-    models = open_models(recipe.models_config(), root / JOURNAL)
+    models = open_models(recipe.models_config(), root / JOURNAL, privacy=recipe.privacy)
     check_names(plan(recipe), load_context(recipe, models))  # of all nodes, before the seeds are read
     ingested = await run_recipe(root, recipe, until="ingest", progress=progress)
     with tempfile.TemporaryDirectory(prefix="hydata-plan-") as folder:

@@ -26,6 +26,7 @@ from hydata.curation import (
     language,
     mix,
     preferences,
+    privacy,
     quality,
     rules,
     toxicity,
@@ -50,6 +51,7 @@ from hydata.ingest import IngestSettings
 from hydata.models import Budget, Models, ModelsConfig, load_models
 from hydata.models.router import check_labels
 from hydata.policy import ONE_ANSWER, check_measures, load_policy
+from hydata.privacy import PrivacySettings
 from hydata.prompts import load_prompts
 from hydata.settings import read_toml
 from hydata.stage import Context, GlobalStage, MapStage, Settings, Stage
@@ -119,6 +121,7 @@ class Recipe(Settings):
     duplicates: DuplicatesSettings = DuplicatesSettings()
     semantic: SemanticSettings = SemanticSettings()
     contamination: ContaminationSettings = ContaminationSettings()
+    privacy: PrivacySettings = PrivacySettings()
     prefer: PreferSettings = PreferSettings()
     bandit: BanditSettings = BanditSettings()
     mix: MixSettings = MixSettings()
@@ -333,6 +336,7 @@ def _measures(
             bool(recipe.contamination.benchmarks),
             Node(f"contamination/{what}", contamination.STAGE, recipe.contamination, {"conversations": of}),
         ),
+        Node(f"privacy/{what}", privacy.STAGE, recipe.privacy.finding, {"conversations": of}),
     )
 
 
@@ -428,6 +432,7 @@ def _measured(recipe: Recipe, parts: Mapping[str, tuple[str, ...]]) -> dict[str,
             table: tuple(f"{table}/{part}" for part in parts)
             for table in ("toxicity", "quality", "education")
         },
+        "privacy": tuple(f"privacy/{part}" for part in parts),
         "labels": ("label", *(f"classify/{part}" for part in parts)),
         "agreement": tuple(f"agreement{turn}" for turn in voted),
         "weighted": tuple(f"weigh{turn}" for turn in voted),

@@ -425,7 +425,7 @@ async def open_session(
         head = without_missing(root, read_head(root, recipe.name))
         sha256 = hashlib.sha256(recipe.file.read_bytes()).hexdigest()  # of what runs, not of a later edit
         journal = journal or root / JOURNAL
-        models = open_models(recipe.models_config(), journal, recipe.budget, outbox)
+        models = open_models(recipe.models_config(), journal, recipe.budget, outbox, recipe.privacy)
         arms = bandit.freeze(root, head, table_schemas()) if recipe.has_bandit else {}
         context = load_context(recipe, models, arms)
         check_names(todo, context)
@@ -433,7 +433,7 @@ async def open_session(
             session = Session(root, recipe, todo, head, context, frozenset(rebuild))
             try:
                 yield session
-                record_provenance(root, recipe.name, recipe.file, sha256)
+                record_provenance(root, recipe.name, recipe.file, sha256, recipe.privacy)
                 record_policy(root, recipe.name, context.policy)
             finally:
                 session.close()

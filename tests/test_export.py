@@ -141,7 +141,7 @@ def test_the_manifest_describes_the_file(tmp_path: Path) -> None:
         dropped={"malformed": 1},
         contamination="mix.contamination.json",
         contamination_sha256=hashlib.sha256((tmp_path / "mix.contamination.json").read_bytes()).hexdigest(),
-        **dataclasses.asdict(PROVENANCE),
+        **PROVENANCE.told(),
     )
     assert json.loads((tmp_path / "mix.manifest.json").read_text()) == dataclasses.asdict(manifest)
     assert sorted(p.name for p in tmp_path.glob("mix.*")) == [

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"errors", "schema", "stage", "settings"},
-    {"warehouse", "prompts", "taxonomy", "policy", "yields"},
+    {"warehouse", "prompts", "taxonomy", "policy", "yields", "privacy"},
     {"models"},
     {"seeds", "curation", "export"},
     {"synthesis", "ingest"},

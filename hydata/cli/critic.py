@@ -102,7 +102,7 @@ def export(
     loaded = recipe_of(recipe)
     prompts = load_prompts(loaded.beside(loaded.prompts))
     with connect(warehouse, latest_head(warehouse, loaded.name), table_schemas()) as con:
-        found = export_training(con, prompts, loaded.critique.characters, output)
+        found = export_training(con, prompts, loaded.critique.characters, output, loaded.privacy)
     chosen = ", ".join(f"{count:,} confirmed by {ground}" for ground, count in found.chosen.items())
     out.print(
         f"{escape(str(output))}: {found.rows:,} rows ({chosen or 'none confirmed'}), {found.bytes:,} bytes, "
@@ -135,6 +135,6 @@ async def critic_alone(
         )
     roles = {**config.roles, ROLE: RoleEntry(models={critic: 1})}
     config = config.model_copy(update={"roles": roles})
-    async with open_models(config, journal, Budget()) as opened:
+    async with open_models(config, journal, Budget(), privacy=recipe.privacy) as opened:
         yield load_context(recipe, opened)
     print_usage(opened.ledger)

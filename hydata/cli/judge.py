@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from hydata.cli.console import err, out
 from hydata.cli.critic import CriticName, ModelsFile, RecipeFile, critic_alone, recipe_of
-from hydata.curation import education, files, language, quality, rules_alone, toxicity
+from hydata.curation import education, files, language, privacy, quality, rules_alone, toxicity
 from hydata.curation.alone import FileJudge, judge_files
 from hydata.curation.contamination import judge as contamination_judge
 from hydata.curation.contamination.items import named
@@ -45,7 +45,14 @@ Assignments = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Another value of a setting; can be given again."),
 ]
 
-FILE_JUDGES = (rules_alone.ALONE, language.ALONE, toxicity.ALONE, quality.ALONE, education.ALONE)
+FILE_JUDGES = (
+    rules_alone.ALONE,
+    language.ALONE,
+    privacy.ALONE,
+    toxicity.ALONE,
+    quality.ALONE,
+    education.ALONE,
+)
 
 
 class Encoder(StrEnum):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import polars as pl
 import pyarrow as pa
 
+from hydata.privacy import PrivacySettings, masked_frame
 from hydata.warehouse import write_atomic, write_frame
 
 if TYPE_CHECKING:
@@ -45,15 +46,19 @@ def estimated_tokens(text: pl.Expr) -> pl.Expr:
 
 
 def write_jsonl(
-    path: Path, batches: Iterable[pa.RecordBatch], fields: Sequence[str], describe: Callable[[Written], M]
+    path: Path,
+    batches: Iterable[pa.RecordBatch],
+    fields: Sequence[str],
+    describe: Callable[[Written], M],
+    privacy: PrivacySettings,
 ) -> M:
-    """Write ``fields`` of the rows without a ``reason`` to ``path`` (``*.jsonl``), those with one to
-    ``*.dropped.parquet`` (the reason and the columns whose names end in ``_id``) and the manifest that
-    ``describe`` makes to ``*.manifest.json``, each atomically."""
+    """Write ``fields`` of the rows without a ``reason``, their messages masked, to ``path`` (``*.jsonl``),
+    those with one to ``*.dropped.parquet`` (the reason and the columns whose names end in ``_id``) and the
+    manifest that ``describe`` makes to ``*.manifest.json``, each atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
-        written, drops = _write_rows(batches, fields, aside)
+        written, drops = _write_rows(batches, fields, aside, privacy)
         path.with_suffix(".manifest.json").unlink(missing_ok=True)
         aside.replace(path)
     finally:
@@ -67,7 +72,7 @@ def write_jsonl(
 
 
 def _write_rows(
-    batches: Iterable[pa.RecordBatch], fields: Sequence[str], file: Path
+    batches: Iterable[pa.RecordBatch], fields: Sequence[str], file: Path, privacy: PrivacySettings
 ) -> tuple[Written, pl.DataFrame]:
     rows, tokens, digest = 0, 0.0, hashlib.sha256()
     dropped: list[pl.DataFrame] = []
@@ -77,6 +82,7 @@ def _write_rows(
             ids = [name for name in frame.columns if name.endswith("_id")]
             dropped.append(frame.filter(pl.col("reason").is_not_null()).select(*ids, "reason"))
             kept = frame.filter(pl.col("reason").is_null()).select(fields)
+            kept = masked_frame(kept, _message_columns(kept), privacy)
             data = kept.write_ndjson().encode() if kept.height else b""
             tokens += _tokens(kept)
             rows += kept.height
@@ -92,10 +98,13 @@ def _write_rows(
     return Written(rows, tokens, size, digest.hexdigest(), counts), drops
 
 
+def _message_columns(frame: pl.DataFrame) -> list[str]:
+    return [name for name, dtype in frame.schema.items() if dtype == pl.List]
+
+
 def _tokens(frame: pl.DataFrame) -> float:
     """The tokens of all its messages."""
-    messages = [name for name, dtype in frame.schema.items() if dtype == pl.List]
-    contents = [frame[name].explode().struct.field("content") for name in messages]
+    contents = [frame[name].explode().struct.field("content") for name in _message_columns(frame)]
     return sum(
         float(pl.select(pl.lit(c).pipe(estimated_tokens).sum()).item() or 0) for c in contents if len(c)
     )

@@ -12,8 +12,8 @@ read is dropped with a reason and listed beside the file, never repaired:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -75,8 +75,9 @@ _ROWS = f"""
 @dataclass(frozen=True)
 class Manifest:
     """What an exported file holds and where it came from. ``tokens`` counts all messages;
-    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason; ``contamination`` is the
-    certificate's file beside it."""
+    ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason; ``anonymised`` are the
+    kinds of personal data that stand in it as placeholders; ``contamination`` is the certificate's file
+    beside it."""
 
     file: str
     mix: str
@@ -91,6 +92,7 @@ class Manifest:
     recipe: str
     recipe_sha256: str
     git_revision: str | None
+    anonymised: Sequence[str]
 
 
 def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
@@ -119,11 +121,11 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
             dropped=written.dropped,
             contamination=certificate.name,
             contamination_sha256=certificate_sha256,
-            **asdict(provenance),
+            **provenance.told(),
         )
 
     rows = con.sql(_ROWS, params={"mix": mix, **FORM}).to_arrow_reader(BATCH_ROWS)
-    return write_jsonl(path, rows, ("messages",), describe)
+    return write_jsonl(path, rows, ("messages",), describe, provenance.privacy)
 
 
 def _check(con: duckdb.DuckDBPyConnection, mix: str) -> None:

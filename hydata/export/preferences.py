@@ -12,8 +12,8 @@ of the messages export and two more:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -77,6 +77,7 @@ class PairsManifest:
     recipe: str
     recipe_sha256: str
     git_revision: str | None
+    anonymised: Sequence[str]
 
 
 def export_preferences(con: duckdb.DuckDBPyConnection, path: Path, provenance: Provenance) -> PairsManifest:
@@ -112,11 +113,11 @@ def export_preferences(con: duckdb.DuckDBPyConnection, path: Path, provenance: P
             sources=dict(sorted(lengths.sources.items())),
             length_difference=lengths.sum / written.rows if written.rows else None,
             chosen_longer=lengths.longer / written.rows if written.rows else None,
-            **asdict(provenance),
+            **provenance.told(),
         )
 
     batches = con.sql(_ROWS, params=FORM).to_arrow_reader(BATCH_ROWS)
-    return write_jsonl(path, lengths.of(batches), FIELDS, describe)
+    return write_jsonl(path, lengths.of(batches), FIELDS, describe, provenance.privacy)
 
 
 class _Lengths:

@@ -1,9 +1,10 @@
 """``Models``: every model call of hydata goes through here.
 
-A call is looked up in the journal, then among the calls in flight (equal ones are sent once), then
-sent to one of its model's servers, which is started when first needed. The reply is in the journal before
-anyone sees it, also when it is empty or refused: those were paid for as well, and a resumed run must not pay
-again to be told the same.
+The messages of a call are masked first: placeholders stand in place of personal data before the call has a
+key, so neither a server nor the journal nor an offline batch ever has it. Then the call is looked up in the
+journal, then among the calls in flight (equal ones are sent once), then sent to one of its model's servers,
+which is started when first needed. The reply is in the journal before anyone sees it, also when it is empty
+or refused: those were paid for as well, and a resumed run must not pay again to be told the same.
 
     async with open_models(load_models(path), journal) as models:
         model = models.route("responder", record_id, {"domain": "mathematics"})
@@ -60,6 +61,8 @@ from hydata.models.protocol import (
 from hydata.models.standin import Standin
 from hydata.models.transport import Servers, Transport, send
 from hydata.models.usage import Budget, Ledger, Stats, bucket
+from hydata.privacy import PrivacySettings, masked, masked_messages
+from hydata.schema import hash128
 
 T = TypeVar("T", bound=BaseModel)
 Landing = asyncio.Future[Reply | HydataError | None]
@@ -77,7 +80,14 @@ give the same."""
 class Models:
     """All models of a run; made by ``open_models``, used inside ``async with`` in one event loop."""
 
-    def __init__(self, config: ModelsConfig, journal: Path, budget: Budget, outbox: Outbox | None) -> None:
+    def __init__(
+        self,
+        config: ModelsConfig,
+        journal: Path,
+        budget: Budget,
+        outbox: Outbox | None,
+        privacy: PrivacySettings,
+    ) -> None:
         charged = any(e.price != FREE for e in config.endpoints.values())
         if budget.cost is not None and not charged:
             raise ConfigError(
@@ -85,6 +95,7 @@ class Models:
                 "price = { input = ..., output = ... } for a million tokens, or set budget.tokens"
             )
         self.config = config
+        self.privacy = privacy
         self.ledger = Ledger(budget)
         self._journal_path = journal
         self._outbox = outbox
@@ -144,10 +155,12 @@ class Models:
         return self._journal
 
     def identity(self, role: str) -> str:
-        """Everything of the role's routing that changes rows, for fingerprints."""
+        """Everything of the role's routing that changes rows, and what its models are not shown, for
+        fingerprints."""
         entry = router.role_entry(self.config, role)
         names = {name for weights in entry.alternatives for name in weights}
-        return router.role_identity(entry, {name: self.model(name) for name in names})
+        routed = router.role_identity(entry, {name: self.model(name) for name in names})
+        return hash128(routed, self.privacy.identity) if self.privacy.identity else routed
 
     def route(self, role: str, key: str, labels: Mapping[str, str | None] | None = None) -> Model:
         """The model that plays ``role`` for the record ``key``: by its labels, weighted, and always the same.
@@ -268,6 +281,7 @@ class Models:
             As ``complete``, but what never will have an answer stands in its place.
         """
         form, counters = vectors.prepare(model), self.ledger.of(purpose, model.identity)
+        texts = [masked([text], self.privacy)[0] for text in texts]
         keys = [request_hashes(form, vectors.written([text]), [0])[0] for text in texts]
         wanted = dict(zip(keys, texts, strict=True))
 
@@ -351,7 +365,7 @@ class Models:
         return form
 
     def _request(self, model: Model, call: Call, form: Form, count: int) -> Request:
-        messages = written(call)
+        messages = written(masked_messages(call.messages, self.privacy))
         keys = request_hashes(form, messages, range(call.sample_index, call.sample_index + count))
         counters = self.ledger.of(call.purpose, model.identity)
         return Request(model, form, messages, keys, call.purpose, counters)
@@ -503,11 +517,16 @@ class Models:
 
 
 def open_models(
-    config: ModelsConfig, journal: Path, budget: Budget | None = None, outbox: Outbox | None = None
+    config: ModelsConfig,
+    journal: Path,
+    budget: Budget | None = None,
+    outbox: Outbox | None = None,
+    privacy: PrivacySettings | None = None,
 ) -> Models:
     """All models of ``config``, with the journal file at ``journal`` (created if missing). With an ``outbox``
-    nothing is sent: what the journal does not answer goes there, and its caller has a TransientModelError."""
-    return Models(config, journal, budget or Budget(), outbox)
+    nothing is sent: what the journal does not answer goes there, and its caller has a TransientModelError.
+    ``privacy`` says what no request holds; without it, no personal data that has a form of its own."""
+    return Models(config, journal, budget or Budget(), outbox, privacy or PrivacySettings())
 
 
 async def _together(

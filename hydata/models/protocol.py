@@ -147,9 +147,9 @@ def prepare(model: Model, sampling: Sampling, schema: type[BaseModel] | None) ->
     )
 
 
-def written(call: Call) -> bytes:
+def written(said: Iterable[Message]) -> bytes:
     """The messages of a call as canonical JSON: those of its key, and of its request."""
-    messages = [_wire_message(m) for m in call.messages]
+    messages = [_wire_message(m) for m in said]
     try:
         return orjson.dumps(
             messages, option=orjson.OPT_SORT_KEYS

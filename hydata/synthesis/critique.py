@@ -29,6 +29,7 @@ from pydantic import BaseModel, Field, model_validator
 from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import Call, Model, Sampling
 from hydata.models.router import role_entry
+from hydata.privacy import PrivacySettings, masked
 from hydata.prompts import Prompt, PromptLibrary
 from hydata.schema import JUDGEMENT_KEY, Message, Output, Reject, rejects_frame
 from hydata.stage import Context, MapStage, Settings
@@ -186,16 +187,19 @@ def shown(message: Message) -> str:
     return "\n".join(part for part in (message.content, *calls) if part)
 
 
-def values_of(row: Mapping[str, Any], characters: int) -> dict[str, str]:
-    """What a prompt may show of a complete conversation."""
+def values_of(row: Mapping[str, Any], characters: int, privacy: PrivacySettings) -> dict[str, str]:
+    """What a prompt may show of a complete conversation, masked before it is shortened: half a number is not
+    known for one."""
     messages = read_messages(row)
     before = "\n\n".join(f"{m.role}: {shown(m)}" for m in messages[:-1])
-    return {
-        "conversation": shortened(before, characters),
-        "response": shortened(shown(messages[-1]), characters),
-        "reference": shortened((row["reference"] or {}).get("answer") or "", characters),
-        "tools": shortened(row["tools"] or "", characters),
+    values = {
+        "conversation": before,
+        "response": shown(messages[-1]),
+        "reference": (row["reference"] or {}).get("answer") or "",
+        "tools": row["tools"] or "",
     }
+    texts = masked(list(values.values()), privacy)
+    return {name: shortened(text, characters) for name, text in zip(values, texts, strict=True)}
 
 
 def shortened(text: str, characters: int) -> str:
@@ -274,7 +278,7 @@ async def run(conversations: pl.DataFrame, settings: CritiqueSettings, context: 
             labels = labels_of(row, context) | {"language": language}
             family, prompts = prompts_for(context.prompts, NAME, language, labels)
             prompt = pick(prompts, "prompt", context.seed, id)
-            values = values_of(row, settings.characters)
+            values = values_of(row, settings.characters, context.models.privacy)
             judgement = 0
             for model in _critics(row, draw, labels, settings, context):
                 for index in range(settings.repeats):

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final
 import polars as pl
 from pydantic import Field
 
+from hydata.privacy import masked
 from hydata.prompts import Prompt
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
@@ -106,7 +107,9 @@ async def _line(
 ) -> list[Conversation | Reject]:
     """What the rounds make of one instruction: a record each, and a reject where the line ends early."""
     made: list[Conversation | Reject] = []
-    id, text, last = row["record_id"], instruction, ""
+    # compared with what the model is shown: a number that is masked is none that was lost
+    (text,) = masked([instruction], context.models.privacy)
+    id, last = row["record_id"], ""
     for _ in range(settings.rounds):
         others = [p for p in prompts if p.name != last] or prompts
         prompt = draw(others, settings.weights, "operator", context.seed, id)

@@ -17,7 +17,7 @@ rejected with a reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field
 from hydata.curation.measure import count_matches
 from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import Call
+from hydata.privacy import Found, PrivacySettings, find, replaced, restored
 from hydata.prompts import Prompt
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reference, Reject, Span
 from hydata.stage import Context, MapStage, Settings
@@ -42,7 +43,8 @@ from hydata.synthesis.drafts import (
     with_system,
 )
 from hydata.synthesis.generate import excerpt
-from hydata.synthesis.grounding import Found, fold, locate, supported
+from hydata.synthesis.grounding import Found as Quoted
+from hydata.synthesis.grounding import fold, locate, supported
 from hydata.synthesis.questions import (
     clean_question,
     find_answer_defect,
@@ -194,14 +196,29 @@ def _readings(row: Mapping[str, Any], settings: ExtractSettings, context: Contex
             yield _Reading(prompt, shown, row["text"].index(shown), index)
 
 
+def _masked(row: Mapping[str, Any], privacy: PrivacySettings) -> tuple[dict[str, Any], list[Found]]:
+    """A document as the model is shown it, and the places of its text that are hidden from it."""
+    if not privacy.anonymise:
+        return dict(row), []
+    texts = [row["text"], row["title"] or ""]
+    found = [find(text, privacy) for text in texts]
+    text, title = replaced(texts, found)
+    return {**row, "text": text, "title": title}, found[0]
+
+
 async def _extract(
-    reading: _Reading, row: Mapping[str, Any], settings: ExtractSettings, context: Context
+    reading: _Reading,
+    row: Mapping[str, Any],
+    hidden: Sequence[Found],
+    settings: ExtractSettings,
+    context: Context,
 ) -> Conversation | Reject:
+    """``row`` is masked; ``hidden`` are the places of its text that were."""
     id, prompt = row["document_id"], reading.prompt
     messages = prompt.render_from({"text": reading.shown, "title": row["title"] or ""})
     call = Call(messages, sampling(settings, context), sample_index=reading.index, purpose=prompt.id)
     model = context.models.route(ROLE, id, labels_of(row, context))
-    found: list[Found] | Defect | TerminalModelError
+    found: list[Quoted] | Defect | TerminalModelError
     try:
         said, reply = await context.models.structured(model, call, Extraction)
         found = ground(said, reading.shown, prompt)
@@ -209,7 +226,8 @@ async def _extract(
         found = error
     if isinstance(found, Defect | TerminalModelError):
         return failed(NAME, prompt, model, found, id)
-    spans = (Span(id, reading.start + place.start, reading.start + place.end) for place in found)
+    places = ((reading.start + place.start, reading.start + place.end) for place in found)
+    spans = (Span(id, *restored(hidden, row["text"], *place)) for place in places)
     return Conversation(
         step=NAME,
         messages=with_system((Message("user", clean_instruction(said.question)),)),
@@ -225,7 +243,7 @@ async def _extract(
     )
 
 
-def ground(said: Extraction, text: str, prompt: Prompt) -> list[Found] | Defect:
+def ground(said: Extraction, text: str, prompt: Prompt) -> list[Quoted] | Defect:
     """Where the quotes of an extraction stand in ``text``, in their order and each once; or what is wrong."""
     question, answer = clean_instruction(said.question), said.answer.strip()
     if not tokens(question):
@@ -244,7 +262,7 @@ def ground(said: Extraction, text: str, prompt: Prompt) -> list[Found] | Defect:
     if not quotes:
         return Defect("no_quote", question)
     folded = fold(text)
-    spans: dict[tuple[int, int], Found] = {}
+    spans: dict[tuple[int, int], Quoted] = {}
     for quote in quotes:
         if len(tokens(quote)) < MIN_TOKENS:
             return Defect("short_quote", quote)
@@ -288,12 +306,13 @@ async def run(documents: pl.DataFrame, settings: ExtractSettings, context: Conte
             if id not in chosen:
                 rejects.append(Reject(NAME, "not_sampled", record_id=id))
                 continue
-            readings = list(_readings(row, settings, context))
+            shown, hidden = _masked(row, context.models.privacy)
+            readings = list(_readings(shown, settings, context))
             if not readings:
                 detail = f"no prompt for kind {row['kind']!r}, language {row['language']!r}"
                 rejects.append(Reject(NAME, "no_prompt", detail, id))
             for reading in readings:
-                yield _extract(reading, row, settings, context)
+                yield _extract(reading, shown, hidden, settings, context)
 
     return outcome([*made, *await gather(calls(), context.models.window)], rejects)
 

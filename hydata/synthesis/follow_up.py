@@ -22,6 +22,7 @@ from typing import Any, Final
 import polars as pl
 from pydantic import Field
 
+from hydata.privacy import masked_messages
 from hydata.schema import CONVERSATIONS, Conversation, Message, Output, Reject
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import (
@@ -78,7 +79,7 @@ def _uses(settings: FollowUpSettings, context: Context) -> Iterable[str]:
 def _wish(
     row: Mapping[str, Any], messages: tuple[Message, ...], settings: FollowUpSettings, context: Context
 ) -> Wish | Defect:
-    said = [m for m in messages if m.role != "system"]
+    said = [m for m in masked_messages(messages, context.models.privacy) if m.role != "system"]
     if [m.role for m in said] != ["user", "assistant"] * (len(said) // 2) or not said:
         return Defect("not_alternating", "the turns are not the user's and the assistant's by turns")
     spoken = language_of(row, said[-2].content)
@@ -119,7 +120,7 @@ async def _next_turn(
 ) -> Conversation | Reject:
     made = await draft(wish, ROLE, sampling(settings, context), context, standalone=False)
     if not isinstance(made, Defect):
-        made = find_failure(made.text, messages) or made
+        made = find_failure(made.text, masked_messages(messages, context.models.privacy)) or made
     if isinstance(made, Defect):
         return rejected(NAME, ROLE, wish, made, row["record_id"], context)
     new = made.conversation(NAME, (row["record_id"],), row["document_ids"] or (), row["licence"])

@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 
 from hydata.curation.decisions import ADMITTED
 from hydata.errors import ConfigError
+from hydata.privacy import masked
 from hydata.schema import CONVERSATIONS, Conversation, Output, Reject
 from hydata.stage import Context, GlobalStage, MapStage, Settings
 from hydata.synthesis.drafts import (
@@ -286,7 +287,8 @@ def _uses(settings: DrawSettings, context: Context) -> Iterable[str]:
 async def _generalise(
     row: Mapping[str, Any], settings: DrawSettings, context: Context
 ) -> Conversation | Reject:
-    id, text = row["record_id"], read_messages(row)[-1].content
+    id = row["record_id"]
+    (text,) = masked([read_messages(row)[-1].content], context.models.privacy)  # as the model is shown it
     language = language_of(row, text)
     prompts = context.prompts.find(NAME, language=language)
     if not prompts:

@@ -25,6 +25,7 @@ import polars as pl
 from pydantic import Field
 
 from hydata.errors import ConfigError
+from hydata.privacy import masked
 from hydata.prompts import Complexity, Language, Prompt, Style
 from hydata.schema import CONVERSATIONS, Conversation, Kind, Output, Reject, canonical_json
 from hydata.stage import Context, MapStage, Settings
@@ -170,9 +171,10 @@ def _wishes(row: Mapping[str, Any], settings: GenerateSettings, context: Context
         return []
     # A question and the answer below it belong together: such a document is shown from its start.
     place = 0.0 if row["kind"] == "qa" else fraction("excerpt", context.seed, id)
+    text, title = masked([row["text"], row["title"] or ""], context.models.privacy)  # before it is cut
     values = {
-        "text": excerpt(row["text"], settings.characters, place),
-        "title": row["title"] or "",
+        "text": excerpt(text, settings.characters, place),
+        "title": title,
         "programming_language": row["programming_language"] or "",
     }
     order = _order(odds, settings, context, id)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, create_model, model_validator
 
 from hydata.errors import TerminalModelError
 from hydata.models import Call
+from hydata.privacy import masked
 from hydata.schema import JUDGEMENT_KEY, Output, Reject, instruction_text, rejects_frame
 from hydata.stage import Context, MapStage, Settings
 from hydata.synthesis.drafts import failed, gather, language_of, pick, sample, sampling
@@ -79,7 +80,7 @@ async def _labels(
     prompt = pick(prompts, "prompt", context.seed, id)
     values = {
         "labels": context.taxonomy.describe(prompt.language),
-        "instruction": text[: settings.characters],
+        "instruction": masked([text], context.models.privacy)[0][: settings.characters],
     }
     messages, drawn = prompt.render_from(values), sampling(settings, context)
     schema, model = labels_schema(context.taxonomy), context.models.route(ROLE, id, {"language": language})

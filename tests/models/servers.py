@@ -75,7 +75,7 @@ def pointing(url: str, **settings: object) -> ModelsConfig:
 def request_hash(model: Model, call: Call) -> str:
     """The journal's key of a call as it is, the model's overrides aside."""
     form = prepare(model, call.sampling, call.schema)
-    return request_hashes(form, written(call), [call.sample_index])[call.sample_index]
+    return request_hashes(form, written(call.messages), [call.sample_index])[call.sample_index]
 
 
 def ask(text: str = "What is a lake?", **changes: object) -> Call:

@@ -18,6 +18,7 @@ from hydata.errors import ConfigError
 from hydata.models import StandinEndpoint, load_models, one_model, open_models
 from hydata.models.config import RoleEntry
 from hydata.policy import Policy, Section
+from hydata.privacy import PrivacySettings
 from hydata.prompts import load_prompts
 from hydata.recipe import load_context, load_recipe, table_schemas
 from hydata.resources import default_recipe
@@ -599,7 +600,7 @@ def test_only_judgements_that_humans_or_critics_confirm_train_a_critic(tmp_path:
     ]
     with duckdb.connect() as con:
         warehouse(con, list(record.values()), judgements, pairs, tmp_path)
-        found = export_training(con, PROMPTS, 4000, tmp_path / "critic.jsonl")
+        found = export_training(con, PROMPTS, 4000, tmp_path / "critic.jsonl", PrivacySettings())
     assert found.chosen == {"critics": 1, "humans": 2}
     assert found.dropped == {
         "against_humans": 2,

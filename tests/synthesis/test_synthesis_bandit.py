@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from projects import ROOT, STANDIN
@@ -14,6 +15,7 @@ from seedlings import instruction
 from hydata.errors import WarehouseError
 from hydata.models import StandinEndpoint, one_model, open_models
 from hydata.policy import Policy, Section
+from hydata.privacy import PrivacySettings
 from hydata.prompts import load_prompts
 from hydata.recipe import load_recipe
 from hydata.run import run_recipe
@@ -91,7 +93,7 @@ def test_the_families_of_every_document_stay_while_the_better_prompt_of_a_family
         for p in prompts
     }
     settings = GenerateSettings(bandit=True, per_document=per_document)
-    unlearnt = context(None)
+    unlearnt = context(SimpleNamespace(privacy=PrivacySettings()))
     learnt = replace(unlearnt, weights=weights(PROMPTS, arms, 0.05))
     before, after = Counter(), Counter()
     for i in range(800):

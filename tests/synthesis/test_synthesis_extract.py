@@ -360,6 +360,17 @@ def test_a_grounded_reply_becomes_an_instruction_with_spans(by_stub, reply, text
     assert row["model"]
 
 
+def test_quotes_of_what_the_model_was_shown_are_found_in_what_the_document_says(by_stub) -> None:
+    hidden = TULIP.replace(
+        "in Central Asia.", "in Central Asia, says anna.berg@example.org of +44 20 7946 0958."
+    )
+    text = hidden.replace("from Constantinople.", "from Constantinople to o.busbecq@example.org.")
+    quoted = "the ambassador Ogier de Busbecq sent bulbs from Constantinople to [EMAIL_2]"
+    row = by_stub({**GOOD, "quotes": [quoted]}, document(1, text=text)).rows.row(0, named=True)
+    (span,) = row["reference"]["spans"]
+    assert text[span["start"] : span["end"]] == quoted.replace("[EMAIL_2]", "o.busbecq@example.org")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

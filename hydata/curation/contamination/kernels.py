@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydata.curation.dedup.characters import CHARACTER, CLASS_SHIFT, EXPANDS, POINT, WORD
+from hydata.curation.characters import CHARACTER, WORD
+from hydata.curation.compiled import decoded, kernel, mixed, taken
+from hydata.curation.dedup.characters import CLASS_SHIFT, EXPANDS, POINT
 from hydata.curation.dedup.kernels import (
     BoolArray,
     Float32Array,
@@ -16,10 +18,6 @@ from hydata.curation.dedup.kernels import (
     UInt8Array,
     UInt32Array,
     UInt64Array,
-    decoded,
-    kernel,
-    mixed,
-    taken,
 )
 
 _U32, _U64 = np.uint32, np.uint64

@@ -37,6 +37,7 @@ from pydantic import BaseModel, Field
 
 from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import Call, Model
+from hydata.privacy import masked
 from hydata.prompts import Prompt
 from hydata.schema import Conversation, Message, Reference, conversations_frame, hash128
 from hydata.stage import Context
@@ -263,13 +264,15 @@ async def _compare(
     row: Pair, turned: bool, prompt: Prompt, model: Model, settings: CritiqueSettings, context: Context
 ) -> int | str:
     """Who wins, or the reason why nobody knows."""
-    answers = [answer[: settings.characters] for answer in row.answers]
+    asked, *answers, reference = masked(
+        [f"user: {row.instruction}", *row.answers, row.reference or ""], context.models.privacy
+    )
     first, second = reversed(answers) if turned else answers
     values = {
-        "conversation": f"user: {row.instruction}"[-settings.characters :],
-        "response_a": first,
-        "response_b": second,
-        "reference": (row.reference or "")[: settings.characters],
+        "conversation": asked[-settings.characters :],
+        "response_a": first[: settings.characters],
+        "response_b": second[: settings.characters],
+        "reference": reference[: settings.characters],
     }
     call = Call(prompt.render_from(values), sampling(settings, context), purpose=prompt.id)
     try:

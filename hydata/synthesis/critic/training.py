@@ -28,6 +28,7 @@ import duckdb
 import polars as pl
 
 from hydata.errors import WarehouseError
+from hydata.privacy import PrivacySettings, masked_messages
 from hydata.prompts import Prompt, PromptLibrary
 from hydata.schema import CONTROL_TOKENS, Message
 from hydata.synthesis.critique import ASPECTS, NAME, TIERS, Critique, values_of
@@ -91,12 +92,17 @@ class TrainingSet:
 
 
 def export_training(
-    con: duckdb.DuckDBPyConnection, prompts: PromptLibrary, characters: int, path: Path
+    con: duckdb.DuckDBPyConnection,
+    prompts: PromptLibrary,
+    characters: int,
+    path: Path,
+    privacy: PrivacySettings,
 ) -> TrainingSet:
     """Write the set to ``path`` (``*.jsonl``) and what it holds to ``*.manifest.json``, each atomically.
 
     ``con`` has the views ``critiques``, ``conversations``, ``preferences`` and ``sources``; ``prompts`` and
-    ``characters`` are those of the recipe that made the critiques.
+    ``characters`` are those of the recipe that made the critiques; ``privacy`` says what of a record is not
+    shown.
 
     Raises:
         WarehouseError: there are no critiques.
@@ -112,7 +118,7 @@ def export_training(
             for row in _rows(con):
                 made = row["ground"]
                 if made in CHOSEN:
-                    made = _example(row, by_id.get(row["prompt_id"]), characters)
+                    made = _example(row, by_id.get(row["prompt_id"]), characters, privacy)
                 if isinstance(made, str):
                     dropped[made] += 1
                     continue
@@ -147,15 +153,18 @@ def _rows(con: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
         yield from pl.DataFrame(pl.from_arrow(batch)).iter_rows(named=True)
 
 
-def _example(row: Mapping[str, Any], prompt: Prompt | None, characters: int) -> list[dict[str, str]] | str:
+def _example(
+    row: Mapping[str, Any], prompt: Prompt | None, characters: int, privacy: PrivacySettings
+) -> list[dict[str, str]] | str:
     """The messages, or the reason why there are none."""
     if prompt is None:
         return "prompt_gone"
     scores = {aspect: row[aspect] for aspect in ASPECTS}
     written = {"reason": row["reason"], "issues": row["issues"], **scores, "tier": TIERS[row["tier"] - 1]}
     answer = Critique.model_validate(written)
-    asked = with_system(prompt.render_from(values_of(row, characters)))
-    messages = (*asked, Message("assistant", json.dumps(answer.model_dump(), ensure_ascii=False)))
+    asked = with_system(prompt.render_from(values_of(row, characters, privacy)))
+    said = Message("assistant", json.dumps(answer.model_dump(), ensure_ascii=False))
+    messages = masked_messages((*asked, said), privacy)
     if any(token in message.content for message in messages for token in CONTROL_TOKENS):
         return "control_token"
     return [{"role": message.role, "content": message.content} for message in messages]

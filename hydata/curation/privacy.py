@@ -1,0 +1,139 @@
+"""Privacy: which personal data stands where in a record, and how much of each kind; never the value."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from hydata.curation.alone import FileJudge
+from hydata.privacy import KINDS, FindSettings, find, replaced
+from hydata.schema import JUDGEMENT_KEY, Output, judgements_frame
+from hydata.stage import Context, MapStage
+
+JUDGE = "privacy"
+VERSION = 1
+
+COUNTS = pl.Schema({name: pl.Int32() for name in ("total", *KINDS, "name")})
+SPAN = pl.Struct(
+    {"message": pl.Int32(), "field": pl.String(), "kind": pl.String(), "start": pl.Int32(), "end": pl.Int32()}
+)
+COLUMNS = pl.Schema({**JUDGEMENT_KEY, **COUNTS, "spans": pl.List(SPAN)})
+
+
+def _counts(spans: pl.Expr) -> list[pl.Expr]:
+    """How many ``spans`` there are, and how many of each kind."""
+    kinds = spans.list.eval(pl.element().struct.field("kind"))
+    each = [kinds.list.count_matches(name).cast(pl.Int32).alias(name) for name in COUNTS.names()[1:]]
+    return [spans.list.len().cast(pl.Int32).alias("total"), *each]
+
+
+# --- in the warehouse ------------------------------------------------------------------------------------
+
+
+def texts_of(conversations: pl.DataFrame) -> pl.DataFrame:
+    """Every text of every message that is shown or exported: ``record_id``, ``message`` (its place, from 0),
+    ``field`` (``content``, ``reasoning``, or ``arguments/N`` of the N-th tool call) and ``text``."""
+    turns = (
+        conversations.select("record_id", "messages")
+        .with_columns(message=pl.int_ranges(pl.col("messages").list.len(), dtype=pl.Int32))
+        .explode("messages", "message")
+        .drop_nulls("message")
+        .with_columns(pl.col("messages").struct.unnest())
+    )
+    parts = [
+        turns.select("record_id", "message", field=pl.lit(name), text=name)
+        for name in ("content", "reasoning")
+    ]
+    calls = (
+        turns.select("record_id", "message", "tool_calls")
+        .with_columns(call=pl.int_ranges(pl.col("tool_calls").list.len()))
+        .explode("tool_calls", "call")
+        .drop_nulls("call")
+    )
+    parts.append(
+        calls.select(
+            "record_id",
+            "message",
+            field=pl.format("arguments/{}", "call"),
+            text=pl.col("tool_calls").struct.field("arguments"),
+        )
+    )
+    return pl.concat(parts).drop_nulls("text")
+
+
+async def run(conversations: pl.DataFrame, settings: FindSettings, context: Context) -> Output:
+    """One row a record in ``COLUMNS``; nothing is rejected."""
+    texts = texts_of(conversations).filter(settings.candidates(pl.col("text")))
+    found = [
+        (record, {"message": message, "field": field, "kind": f.kind, "start": f.start, "end": f.end})
+        for record, message, field, text in texts.iter_rows()
+        for f in find(text, settings)
+    ]
+    spans = (
+        pl.DataFrame(found, schema={"record_id": pl.String, "spans": SPAN}, orient="row")
+        .sort(
+            "record_id",
+            pl.col("spans").struct.field("message"),
+            pl.col("spans").struct.field("field"),
+            pl.col("spans").struct.field("start"),
+        )
+        .group_by("record_id", maintain_order=True)
+        .agg("spans")
+    )
+    judged = (
+        judgements_frame(conversations["record_id"], JUDGE, str(VERSION))
+        .join(spans, on="record_id", how="left", maintain_order="left")
+        .with_columns(pl.col("spans").fill_null([]))
+        .with_columns(_counts(pl.col("spans")))
+    )
+    return Output(judged.match_to_schema(COLUMNS))
+
+
+STAGE = MapStage(
+    name="privacy",
+    table="privacy",
+    columns=COLUMNS,
+    version=VERSION,
+    settings=FindSettings,
+    run=run,
+    computes=True,
+)
+
+# --- alone on files --------------------------------------------------------------------------------------
+
+ROW_SPAN = pl.Struct({"kind": pl.String(), "start": pl.Int32(), "end": pl.Int32()})
+
+
+def judge_rows(rows: pl.DataFrame, settings: FindSettings) -> pl.DataFrame:
+    """Of each text its counts, its ``spans`` and the text with placeholders; of a row without any, nulls."""
+    texts = rows["text"]
+    worth = rows.select(settings.candidates(pl.col("text")).fill_null(False)).to_series()
+    spans: list[list[dict[str, object]] | None] = [None if text is None else [] for text in texts]
+    anonymized = texts.to_list()
+    for place in worth.arg_true():
+        found = find(anonymized[place], settings)
+        if found:
+            spans[place] = [{"kind": f.kind, "start": f.start, "end": f.end} for f in found]
+            (anonymized[place],) = replaced([anonymized[place]], [found])
+    made = pl.DataFrame(
+        {"spans": spans, "anonymized": anonymized},
+        schema={"spans": pl.List(ROW_SPAN), "anonymized": pl.String},
+    )
+    return made.with_columns(_counts(pl.col("spans"))).select(*COUNTS, "spans", "anonymized")
+
+
+ALONE = FileJudge(
+    name=JUDGE,
+    doc="""Find personal data in each row, and write the text without it.
+
+    One row is written for each row of the inputs, in order: `row`, `total` and the number of each kind
+    (`key`, `email`, `iban`, `id_card`, `bank_card`, `passport`, `ip`, `phone`, `plate`, `address`, `name`),
+    `spans` (kind, start and end in characters of the text; of messages, of all contents joined by blank
+    lines), and `anonymized`, the text with placeholders such as [EMAIL_1], the same for the same value.
+    `--set 'kinds=["email", "phone"]'` looks for some kinds only, `--set names=true` for names of people as
+    well.
+    """,
+    settings=FindSettings,
+    columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),
+    judge=judge_rows,
+    counts={"with personal data": pl.col("total") > 0, "values": pl.col("total")},
+)

@@ -1,0 +1,106 @@
+"""E-mail addresses and telephone numbers.
+
+Sources: RFC 5322 section 3.4.1 and RFC 5321 section 4.5.3 for addresses, without comments, quoted local parts
+and literal domains; ITU-T E.164 for international numbers and its list of assigned country codes; the Chinese
+numbering plan (mobile numbers 1[3-9] and nine more digits, area codes 0xx and 0xxx, 400 and 800 numbers); the
+North American one (NANP). Numbers in other national forms are too like any other number to be taken without a
+word that says so beside them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, places
+
+# --- e-mail ----------------------------------------------------------------------------------------------
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}+)"
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_](?:[A-Za-z0-9._%+'-]{0,127}+)(?<!\.)@"
+    rf"(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9]{{1,59}})(?![A-Za-z0-9])"
+)
+_SPELLED = re.compile(
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_](?:[A-Za-z0-9._%+-]{0,63}+) ?[\[({] ?at ?[\])}] ?"
+    rf"{_LABEL}(?: ?(?:\.|[\[({{] ?dot ?[\])}}]) ?[A-Za-z0-9-]{{1,63}}){{1,4}}",
+    re.IGNORECASE,
+)
+_FILES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|js|css|json|html?)$", re.IGNORECASE)
+"""Ends of file names such as ``icon@2x.png``, none of which is a top-level domain."""
+_USERINFO = re.compile(r"://[^\s/@]{1,200}$")
+
+
+def find_emails(text: str) -> Iterator[Place]:
+    """Addresses; not the user and host of ``git@host:path``, nor what follows the password of a URL."""
+    for match in _EMAIL.finditer(text):
+        start, end = match.span()
+        if _FILES.search(match[0]) or (match[0].startswith("git@") and text[end : end + 1] in (":", "/")):
+            continue
+        if text[start - 1 : start] == ":" and _USERINFO.search(text, max(0, start - 220), start):
+            continue
+        yield start, end
+    yield from places(_SPELLED.finditer(text))
+
+
+EMAIL = Finder("email", find_emails, words=("@", "at]", "at)", "at }"))
+
+
+# --- telephone -------------------------------------------------------------------------------------------
+
+_CODES = (
+    "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|21[12368]|22[0-9]|23[0-9]|24[0-9]|25[0-8]|26[0-9]|"
+    "29[0178]|35[0-9]|37[0-9]|38[0-35-79]|42[0137]|50[0-9]|59[0-9]|67[0-9]|68[0-35-9]|69[0-2]|8[05]0|85[2356]|"
+    "88[0126]|96[0-8]|97[0-7]|99[2-68]"
+)
+_GAP = r"[ \u00a0.\-‐-–()]"
+_START = r"(?<![0-9A-Za-z_.+$€£¥￥#=-])(?:(?!\+)|(?<![0-9][ \n]))"
+"""No number goes on here, no sum of money, no term with its sign."""
+_END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿]|-[0-9])"
+_EXTENSION = r"(?:\s?(?:x|ext\.?\s?|转)[0-9]{1,6})?"
+_SHAPES = re.compile(
+    rf"{_START}(?:"
+    # +CC and up to 15 digits in all
+    rf"\+(?:{_CODES})(?:{_GAP}{{0,3}}[0-9]){{5,13}}{_EXTENSION}"
+    # Chinese mobile
+    r"|(?:(?:00)?86[ -]?)?1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})"
+    # Chinese landline with area code and extension, service numbers
+    r"|(?:\(0[1-9][0-9]{1,2}\) ?|0[1-9][0-9]{1,2}-)[2-9][0-9]{2,3}[ -]?[0-9]{4}(?:-[0-9]{1,5})?"
+    r"|[48]00[ -][0-9]{3}[ -]?[0-9]{4}"
+    # North American, and what is written like it
+    rf"|(?:(?:001|1)[ .-]?)?\([0-9]{{3}}\) ?[0-9]{{3}}[ .-][0-9]{{4}}{_EXTENSION}"
+    rf"|(?:(?:001|1)[.-])?[2-9][0-9]{{2}}([.-])[0-9]{{3}}\1[0-9]{{4}}{_EXTENSION}"
+    # 00 and a country code, in groups
+    rf"|00(?:{_CODES})(?:[ -][0-9]{{2,5}}){{2,4}}"
+    rf"){_END}"
+)
+_ANY = re.compile(
+    rf"{_START}(?:\+?\(?[0-9])(?:{_GAP}{{0,3}}[0-9]){{6,15}}(?:-[0-9]{{1,5}})?{_EXTENSION}(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿])"
+)
+_BEFORE = re.compile(
+    r"(?<![a-z])(?:tele)?phones?(?![a-z])|(?<![a-z])(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
+    r"|(?<![a-z])(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
+    r"her|them|back))? (?:at|on|via|by)?"
+    r"|contact (?:number|no)|(?<![a-z])(?:desk|office|work|home|registered):? ?$"
+    r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(r"[ \-](?:\(?)(?:office|fax|mobile|cell|home|work|desk)(?![a-z])", re.IGNORECASE)
+_DATE = re.compile(
+    r"\(?(?:1[5-9]|20)[0-9]{2} ?[-–] ?(?:1[5-9]|20)[0-9]{2}|(?:19|"
+    r"20)[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:19|20)[0-9]{2}"
+)
+
+
+def find_phones(text: str) -> Iterator[Place]:
+    """Numbers whose form is a telephone's alone, and others beside a word that says so."""
+    yield from places(_SHAPES.finditer(text))
+    for match in _ANY.finditer(text):
+        start, end = match.span()
+        if not (near(text, start, _BEFORE) or _AFTER.match(text, end)):
+            continue
+        if 7 <= len(digits(match[0])) <= 17 and not _DATE.match(match[0]):
+            yield start, end
+
+
+PHONE = Finder("phone", find_phones, hints=(NUMBER,))

@@ -1,0 +1,127 @@
+"""Keys, tokens and passwords.
+
+Sources: the prefixes by which the services themselves make their keys recognisable (AWS, GitHub, GitLab,
+Slack, Google, Stripe, OpenAI and Anthropic, Hugging Face, npm, PyPI, SendGrid, Telegram), RFC 7519 (JWT),
+RFC 7468 (PEM), RFC 3986 section 3.2.1 (a password in a URL), RFC 6750 (bearer tokens). What is assigned to
+a name such as ``api_key`` is taken if it looks like a secret: no call, no variable, no word.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from hydata.privacy.finder import Finder, Place, places
+
+_EDGE = r"(?<![0-9A-Za-z_-])"
+_PREFIXED = re.compile(
+    rf"{_EDGE}(?:"
+    r"(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA)[0-9A-Z]{16}(?![0-9A-Za-z])"
+    r"|gh[pousr]_[0-9A-Za-z]{30,255}+|github_pat_[0-9A-Za-z_]{22,255}+"
+    r"|gl(?:pat|dt|rt|cbt|ptt)-[0-9A-Za-z_-]{20,255}+"
+    r"|xox[abeoprs]-[0-9A-Za-z-]{10,255}+|xapp-[0-9A-Za-z-]{10,255}+"
+    r"|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,512}+"
+    r"|(?:sk|rk|pk|whsec)_(?:live_|test_)[0-9A-Za-z]{16,255}+"
+    r"|sk-(?=[A-Za-z_-]{0,40}[0-9])[0-9A-Za-z_-]{20,255}+"
+    r"|hf_[0-9A-Za-z]{30,64}+|npm_[0-9A-Za-z]{30,64}+|pypi-[0-9A-Za-z_-]{40,512}+"
+    r"|SG\.[0-9A-Za-z_-]{16,64}\.[0-9A-Za-z_-]{16,128}+"
+    r"|[0-9]{8,10}:AA[0-9A-Za-z_-]{33}"
+    r"|eyJ[0-9A-Za-z_-]{8,4096}+\.eyJ[0-9A-Za-z_-]{2,16384}+(?:\.[0-9A-Za-z_-]{0,4096}+)?"
+    r")"
+)
+_URL = re.compile(r"(?<=://)[^\s/@:'\"<>\[\]{}$%]{0,128}+:[^\s/@'\"<>\[\]{}$]{1,256}+(?=@[0-9A-Za-z\[])")
+_BEARER = re.compile(r"(?:[Bb]earer|[Bb]asic) +([0-9A-Za-z._~+/-]{16,4096}+={0,2})(?![0-9A-Za-z])")
+_NAMED = re.compile(
+    r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|"
+    r"ssh)[ _-]?(?:access[ _-]?)?key(?:[ _-]?id)?"
+    r"|token|secret|passwd|password|passphrase|pwd|密码|口令|密钥|令牌"
+)
+_VALUE = re.compile(
+    r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()"
+)
+_WORDY = re.compile(
+    r"[A-Za-z]++(?:[_./-][A-Za-z]++){0,16}[_./-]?[0-9]{0,2}|.*(?:\*\*\*|xxx|example|your[_-]?|changeme|\.\.\.).*",
+    re.IGNORECASE,
+)
+_BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_STOP = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_BODY = re.compile(r"[0-9A-Za-z+/=\s\\]{0,8192}+")
+
+
+def find_keys(text: str) -> Iterator[Place]:
+    """Keys by their prefix, blocks of private keys, passwords of URLs (with the user's name), and the
+    values of what is called a key, token or password."""
+    yield from places(_PREFIXED.finditer(text))
+    yield from places(_URL.finditer(text))
+    for match in _BEARER.finditer(text):
+        if _secret(match[1]):
+            yield match.span(1)
+    for name in _NAMED.finditer(text.lower()):
+        given = _VALUE.match(text, name.end())
+        value = given[1].rstrip(".!?！？、:") if given else ""
+        if given and _secret(value):
+            yield given.start(1), given.start(1) + len(value)
+    yield from _blocks(text)
+
+
+def _secret(value: str) -> bool:
+    """Whether this is drawn or made up, and no word, number, name of a variable or placeholder."""
+    if len(value) < 6 or not value.isascii() or _WORDY.fullmatch(value):
+        return False
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+
+
+def _blocks(text: str) -> Iterator[Place]:
+    """PEM blocks; one that is cut off ends with its last line of Base64."""
+    stops = [match.end() for match in _STOP.finditer(text)] if "PRIVATE KEY" in text else []
+    last = 0
+    for match in _BEGIN.finditer(text):
+        if match.start() < last:
+            continue
+        place = bisect_left(stops, match.end())
+        if place < len(stops) and stops[place] - match.end() < 16_384:
+            last = stops[place]
+        else:
+            body = _BODY.match(text, match.end())
+            last = body.end() if body else match.end()
+        yield match.start(), last
+
+
+KEY = Finder(
+    "key",
+    find_keys,
+    words=(
+        *(
+            "akia",
+            "asia",
+            "ghp_",
+            "gho_",
+            "ghu_",
+            "ghs_",
+            "ghr_",
+            "github_pat",
+            "glpat-",
+            "xox",
+            "xapp-",
+            "aiza",
+            "ya29.",
+        ),
+        *(
+            "_live_",
+            "_test_",
+            "sk-",
+            "hf_",
+            "npm_",
+            "pypi-",
+            "sg.",
+            ":aa",
+            "eyj",
+            "-----begin",
+            "://",
+            "bearer",
+            "basic ",
+        ),
+        *("key", "token", "secret", "passw", "passphrase", "pwd", "密码", "口令", "密钥", "令牌"),
+    ),
+)

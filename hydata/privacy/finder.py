@@ -1,0 +1,161 @@
+"""What finds a kind of personal data, and how what several of them found is put together.
+
+A *finder* is a function from a text to places, with what the text must hold for it to be worth asking: one
+of some ``words`` in any case, or a match of ``hint``. Both are looked for in whole columns by compiled code
+(Polars) and in a single text by Python; the finder itself runs on candidates only.
+
+Every pattern is linear: a run of characters is entered at its beginning alone (a lookbehind), and every
+repetition is bounded or possessive. Offsets are characters of the text as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import polars as pl
+
+Kind = Literal[
+    "key",
+    "email",
+    "iban",
+    "id_card",
+    "bank_card",
+    "passport",
+    "ip",
+    "phone",
+    "plate",
+    "address",
+    "name",
+]
+
+ORDER: tuple[Kind, ...] = (
+    "key",
+    "email",
+    "iban",
+    "id_card",
+    "bank_card",
+    "passport",
+    "ip",
+    "phone",
+    "plate",
+    "address",
+    "name",
+)
+"""The most specific first: of two readings of the same characters it is taken."""
+
+Place = tuple[int, int]
+
+NO_DIGIT = r"(?<![0-9A-Za-z_.])"
+"""No number, word or decimal goes on here. Chinese characters may stand on either side of a value, so that
+``\\b`` and ``\\w`` would not do."""
+
+
+class Found(NamedTuple):
+    """Characters ``[start, end)`` of a text that hold a value of this kind."""
+
+    start: int
+    end: int
+    kind: Kind
+
+
+NUMBER = "[0-9](?:[ \u00a0.()/‐–-]{0,3}[0-9]){5}"
+"""A hint of six digits or more, in groups or not: most texts hold no such number."""
+
+
+@dataclass(frozen=True)
+class Finder:
+    """``find`` gives the places of a kind in a text that has one of ``words``, which are lower case, or a
+    match of one of ``hints``, patterns that Rust and Python read alike. Finders may share hints: each is
+    asked once."""
+
+    kind: Kind
+    find: Callable[[str], Iterable[Place]]
+    words: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    def hinted(self, text: Hinted) -> bool:
+        """Whether the text may hold some."""
+        return any(word in text.lower for word in self.words) or any(map(text.has, self.hints))
+
+    def expression(self, text: pl.Expr) -> pl.Expr:
+        """The same of a column."""
+        either = [text.str.contains(hint) for hint in self.hints]
+        if self.words:
+            either.append(text.str.contains_any(list(self.words), ascii_case_insensitive=True))
+        return pl.any_horizontal(either)
+
+
+class Hinted:
+    """A text that is asked for hints."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.lower = text.lower()
+        self._known: dict[str, bool] = {}
+
+    def has(self, hint: str) -> bool:
+        if hint not in self._known:
+            self._known[hint] = compiled(hint).search(self.text) is not None
+        return self._known[hint]
+
+
+compiled = lru_cache(maxsize=64)(re.compile)
+
+
+def near(text: str, start: int, context: re.Pattern[str], reach: int = 40, *, across: bool = False) -> bool:
+    """Whether ``context`` matches in the ``reach`` characters before ``start``, in the same sentence (a
+    full stop and a space, a Chinese one and a blank line end it) or ``across`` sentences, with no other
+    number in between: of values in a row each next one is near when the one before has been found."""
+    before = text[max(0, start - reach) : start]
+    sentence = 0 if across else max((end.end() for end in _ENDS.finditer(before)), default=0)
+    last = max((match.end() for match in context.finditer(before, sentence)), default=None)
+    return last is not None and _BETWEEN.search(before, last) is None
+
+
+_BETWEEN = re.compile(r"[0-9]{4}|\](?![\s,;:、，；/和及与]*(?:and|or)?\s*$)")
+_ENDS = re.compile(r"[.!?][ \n]|[。！？]|\n\s*\n")
+
+
+def union(found: Iterable[Found]) -> list[Found]:
+    """The places in order, without overlaps. What overlaps becomes one place, so that no part of a value is
+    left over, of the kind of its longest member, or the most specific of the longest."""
+    merged: list[Found] = []
+    longest: Found | None = None
+    for one in sorted(found, key=lambda f: (f.start, -f.end, ORDER.index(f.kind))):
+        if longest is None or one.start >= merged[-1].end:
+            merged.append(one)
+            longest = one
+            continue
+        if _rank(one) > _rank(longest):
+            longest = one
+        merged[-1] = Found(merged[-1].start, max(merged[-1].end, one.end), longest.kind)
+    return merged
+
+
+def _rank(found: Found) -> tuple[int, int]:
+    return found.end - found.start, -ORDER.index(found.kind)
+
+
+def places(matches: Iterator[re.Match[str]]) -> Iterator[Place]:
+    """Where these match."""
+    for match in matches:
+        yield match.span()
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list that is written as a text."""
+    return tuple(text.split())
+
+
+def digits(text: str) -> str:
+    """The digits of a text."""
+    return "".join(c for c in text if "0" <= c <= "9")
+
+
+def alternatives(words: Sequence[str]) -> str:
+    """A pattern of any of the words, the longest first."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))

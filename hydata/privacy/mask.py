@@ -1,0 +1,261 @@
+"""The one function: texts with placeholders in place of personal data.
+
+Everything that is shown to a model or exported goes through ``masked``: the texts of one request, or of one
+record, at once, so that a value has one placeholder in all of them, ``[EMAIL_1]`` for the first address,
+``[EMAIL_2]`` for the next; the same words in English and Chinese. A text may hold placeholders already (a
+model that was shown some writes them again): a new value never takes the number of one that stands before
+it. So texts that are masked stay as they are, and an answer to a masked question fits the question masked
+later.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import polars as pl
+from pydantic import model_validator
+
+from hydata.privacy.addresses import ADDRESS
+from hydata.privacy.banking import BANK_CARD, IBAN
+from hydata.privacy.contact import EMAIL, PHONE
+from hydata.privacy.credentials import KEY
+from hydata.privacy.documents import ID_CARD, PASSPORT, PLATE
+from hydata.privacy.finder import Finder, Found, Hinted, Kind, union
+from hydata.privacy.names import NAME, check_names
+from hydata.privacy.network import IP
+from hydata.schema import Message
+from hydata.stage import Settings
+
+FINDERS: tuple[Finder, ...] = (KEY, EMAIL, IBAN, ID_CARD, BANK_CARD, PASSPORT, IP, PHONE, PLATE, ADDRESS)
+KINDS: tuple[Kind, ...] = tuple(finder.kind for finder in FINDERS)
+
+VERSION = 1
+"""Raise it when what is found changes."""
+
+_TAG = "|".join(kind.upper() for kind in (*KINDS, "name"))
+_PLACEHOLDER = re.compile(rf"\[({_TAG})_([0-9]{{1,6}})\]")
+_WIDE = str.maketrans({chr(narrow + 0xFEE0): chr(narrow) for narrow in range(0x21, 0x7F)})
+"""Full-width forms of ASCII, character for character: offsets stay."""
+_HAS_WIDE = re.compile("[０-９＠Ａ-Ｚａ-ｚ]")
+_HOLE = "]"
+"""Stands for a placeholder, or for a value that was found, while more is looked for. No value holds one."""
+ROUNDS = 8
+
+
+class FindSettings(Settings):
+    """``kinds`` are looked for, and names of people where ``names`` is set."""
+
+    kinds: tuple[Kind, ...] = KINDS
+    names: bool = False
+
+    @model_validator(mode="after")
+    def _installed(self) -> Self:
+        if self.names or "name" in self.kinds:
+            check_names()
+        return self
+
+    @property
+    def finders(self) -> tuple[Finder, ...]:
+        """Those of what is looked for."""
+        return tuple(f for f in (*FINDERS, NAME) if f.kind in self.kinds or (self.names and f is NAME))
+
+    def candidates(self, text: pl.Expr) -> pl.Expr:
+        """Which texts of a column are worth a look; by compiled code."""
+        if not self.finders:
+            return pl.lit(False)
+        return pl.any_horizontal(
+            *(finder.expression(text) for finder in self.finders), text.str.contains(_HAS_WIDE.pattern)
+        )
+
+
+class PrivacySettings(FindSettings):
+    """With ``anonymise`` every model request and every export holds placeholders in place of what is
+    found."""
+
+    anonymise: bool = True
+
+    @property
+    def finding(self) -> FindSettings:
+        """What is looked for, whatever is done with it."""
+        return FindSettings(kinds=self.kinds, names=self.names)
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """The kinds that have placeholders in prompts and exports."""
+        return tuple(sorted(f.kind for f in self.finders)) if self.anonymise else ()
+
+    @property
+    def identity(self) -> str:
+        """What of this changes requests, and so the rows of stages that ask models."""
+        return ",".join((str(VERSION), *self.replaces)) if self.replaces else ""
+
+
+def find(text: str, settings: FindSettings) -> list[Found]:
+    """Where personal data stands in a text: sorted, without overlaps, in characters. What is a placeholder
+    already is none.
+
+    What was found is taken out and the rest looked at again, until nothing more is found: so nothing is
+    left that would be found in the masked text, and masking twice is masking once.
+    """
+    found: list[Found] = []
+    for _ in range(ROUNDS):
+        rest = _Rest(text, found)
+        more = [f for place in _find(rest.text, settings) if (f := rest.original(place)) is not None]
+        if not more:
+            break
+        found = sorted([*found, *more])
+    return found
+
+
+def _find(text: str, settings: FindSettings) -> list[Found]:
+    if not text.isascii() and _HAS_WIDE.search(text):
+        text = text.translate(_WIDE)
+    asked = Hinted(text)
+    hinted = [finder for finder in settings.finders if finder.hinted(asked)]
+    if not hinted:
+        return []
+    return union(Found(start, end, finder.kind) for finder in hinted for start, end in finder.find(text))
+
+
+class _Rest:
+    """A text with holes where placeholders and what was found stand, and where its characters came from."""
+
+    def __init__(self, text: str, found: Sequence[Found]) -> None:
+        holes = [(start, end) for start, end, _ in found]
+        if "[" in text:
+            holes = sorted([*holes, *(match.span() for match in _PLACEHOLDER.finditer(text))])
+        pieces: list[str] = []
+        self._starts: list[int] = []
+        """Of each piece between the holes, in the text with holes ..."""
+        self._shifts: list[int] = []
+        """... and how much further it stands in the original."""
+        place = written = 0
+        for start, end in [*holes, (len(text), len(text))]:
+            pieces.append(text[place:start])
+            self._starts.append(written)
+            self._shifts.append(place - written)
+            written += start - place + 1
+            place = end
+        self.text = _HOLE.join(pieces) if holes else text
+
+    def original(self, found: Found) -> Found | None:
+        """The place in the original; None if there is a hole in it."""
+        piece = bisect_right(self._starts, found.start) - 1
+        if piece + 1 < len(self._starts) and found.end >= self._starts[piece + 1]:
+            return None
+        shift = self._shifts[piece]
+        return Found(found.start + shift, found.end + shift, found.kind)
+
+
+def masked(texts: Sequence[str], settings: PrivacySettings) -> list[str]:
+    """The texts of one record or request with a placeholder in place of each value."""
+    if not settings.anonymise:
+        return list(texts)
+    return replaced(texts, [find(text, settings) for text in texts])
+
+
+def masked_messages(messages: tuple[Message, ...], settings: PrivacySettings) -> tuple[Message, ...]:
+    """The messages of one request: contents and arguments of tool calls, which are JSON and stay so (a number
+    becomes a string). Reasoning is neither sent nor exported, and stays."""
+    texts: list[str] = []
+    for message in messages:
+        texts += [message.content, *(call.arguments for call in message.tool_calls)]
+    shown = masked(texts, settings)
+    if shown == texts:
+        return messages
+    rest = iter(shown)
+    made = []
+    for message in messages:
+        content = next(rest)
+        calls = tuple(replace(call, arguments=_json(next(rest))) for call in message.tool_calls)
+        made.append(replace(message, content=content, tool_calls=calls))
+    return tuple(made)
+
+
+_BARE = re.compile(rf"([:,\[]\s*)(\[(?:{_TAG})_[0-9]{{1,6}}\])(?=\s*[,}}\]])")
+
+
+def _json(arguments: str) -> str:
+    """JSON in which a placeholder may stand in place of a number."""
+    try:
+        json.loads(arguments)
+    except ValueError:
+        return _BARE.sub(r'\1"\2"', arguments)
+    return arguments
+
+
+def masked_frame(frame: pl.DataFrame, columns: Sequence[str], settings: PrivacySettings) -> pl.DataFrame:
+    """Rows whose ``columns`` are lists of messages, each row masked as one record over all of them, in the
+    order of the columns. Rows in which nothing can be are not looked at."""
+    if not settings.anonymise or not columns or not frame.height:
+        return frame
+    content = settings.candidates(pl.element().struct.field("content"))
+    worth = frame.select(
+        pl.any_horizontal(pl.col(name).list.eval(content).list.any() for name in columns).fill_null(False)
+    ).to_series()
+    rows = frame.with_row_index("_row").filter(worth)
+    if not rows.height:
+        return frame
+    made = []
+    for row in rows.iter_rows(named=True):
+        turns = [turn for name in columns for turn in row[name] or ()]
+        shown = masked([turn["content"] or "" for turn in turns], settings)
+        for turn, text in zip(turns, shown, strict=True):
+            turn["content"] = text if turn["content"] is not None else None
+        made.append(row)
+    others = frame.with_row_index("_row").filter(~worth)
+    return pl.concat([others, pl.DataFrame(made, schema=rows.schema)]).sort("_row").drop("_row")
+
+
+def replaced(texts: Sequence[str], found: Sequence[Sequence[Found]]) -> list[str]:
+    """The texts of one record with placeholders in place of what was found in each."""
+    if not any(found):
+        return list(texts)
+    known: dict[tuple[Kind, str], int] = {}
+    last: dict[str, int] = defaultdict(int)
+    made = []
+    for text, places in zip(texts, found, strict=True):
+        pieces = []
+        done = 0
+        for start, end, kind in places:
+            pieces.append(_passed(text[done:start], last))
+            value = kind, "".join(filter(str.isalnum, text[start:end].translate(_WIDE).casefold()))
+            tag = kind.upper()
+            if value not in known:
+                known[value] = last[tag] = last[tag] + 1
+            pieces.append(f"[{tag}_{known[value]}]")
+            done = end
+        pieces.append(_passed(text[done:], last))
+        made.append("".join(pieces))
+    return made
+
+
+def _passed(text: str, last: dict[str, int]) -> str:
+    """``text``, whose placeholders take their numbers."""
+    if "[" in text:
+        for tag, number in _PLACEHOLDER.findall(text):
+            last[tag] = max(last[tag], int(number))
+    return text
+
+
+def restored(found: Sequence[Found], shown: str, start: int, end: int) -> tuple[int, int]:
+    """Characters ``[start, end)`` of ``shown``, the masked form of a text in which this was ``found``, as
+    characters of the text itself. A placeholder counts as a whole."""
+    shift = 0
+    first = last = None
+    for place in found:
+        written = place.start + shift
+        tag = _PLACEHOLDER.match(shown, written)
+        after = tag.end() if tag else written
+        if first is None and start < after:
+            first = place.start if start >= written else start - shift
+        if last is None and end <= after:
+            last = place.end if end > written else end - shift
+        shift = after - place.end
+    return (start - shift if first is None else first), (end - shift if last is None else last)
