@@ -1,0 +1,56 @@
+"""Whether two tools mean the same by a measure: values and decisions on the same texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+from judgements.common import COMMON, Pair
+from shared.page import table
+
+WHOLE = "whole"
+HEAD = ("measure", "limit", "language", "dropped by it", "by hydata", "decide alike", "median difference", "largest")
+
+
+def agreement(values: Mapping[tuple[str, str], pl.DataFrame]) -> str:
+    """A section of the page, of what the drivers wrote: the values of (contestant, set)."""
+    ours = values[("hydata", WHOLE)]
+    parts = ["## The same measures", _EXPLAINED.format(rows=ours.height // 2)]
+    for peer, pairs in COMMON.items():
+        if (theirs := values.get((peer, WHOLE))) is None:
+            continue
+        rows = [
+            _compared(pair, language, theirs.filter(language=language), ours.filter(language=language))
+            for pair in pairs
+            for language in pair.languages
+        ]
+        parts += [f"### {peer}", table(HEAD, rows)]
+    return "\n\n".join(parts)
+
+
+_EXPLAINED = """Of the first {rows:,} records of each language: the share that both keep or both drop at the limit (Gopher's,
+C4's, FineWeb's), and how far the values are apart where the peer gives one. Fractions of characters differ by what
+a word is: hydata counts the characters in words, in lower case; the peers count marks and spaces too, NeMo Curator keeps
+marks on the words, and takes every occurrence of the most frequent n-gram out of the text."""
+
+
+def _compared(pair: Pair, language: str, theirs: pl.DataFrame, ours: pl.DataFrame) -> list[str]:
+    mine, other = ours[pair.ours].cast(pl.Float64), theirs[pair.peer]
+    if pair.rest:
+        other = 1 - other
+    drop = (mine < pair.least) | (mine > pair.most)
+    if pair.decided:
+        dropped, apart = other > 0, None
+    else:
+        dropped, apart = (other < pair.least) | (other > pair.most), (mine - other).abs()
+    bounds = [f"< {pair.least:g}"] * (pair.least > 0) + [f"> {pair.most:g}"] * (pair.most < 1e9)
+    return [
+        pair.peer.removeprefix("drops_"),
+        ", ".join(bounds),
+        language,
+        f"{dropped.mean():.3f}",
+        f"{drop.mean():.3f}",
+        f"{(dropped == drop).mean():.4f}",
+        "" if apart is None else f"{apart.median():.3g}",
+        "" if apart is None else f"{apart.max():.3g}",
+    ]
