@@ -1,21 +1,39 @@
 """What a rule is: a named, typed Polars expression with its source written beside it.
 
 A family module under ``hydata.curation.rules`` writes a rule as a function of one text column, and
-``@measure`` turns it into a :class:`Measure`; adding a rule is adding such a function. The columns a
-rule may use are those of ``hydata.schema.CONVERSATIONS`` and three texts made from ``messages``:
-``instruction``, ``response`` (null while there is none) and ``text``, the contents of all turns.
+``@measure`` turns it into a :class:`Measure`; adding a rule is adding such a function. Beside the columns of
+``hydata.schema.CONVERSATIONS`` a rule may use three texts made from ``messages``: ``instruction``, ``response``
+(null while there is none) and ``text``, the contents of all turns; and of each text
+
+    counted(text, "lines")            what the compiled pass counted (``hydata.curation.reading.COUNTS``)
+    count_phrases(text, "refusals")   matches of a list of regular expressions, on the texts that may have one
+    on_candidates(where, rule, ...)   any function of columns, on the rows where it may find something
+
+``text`` is counted as the sum of its parts: ``instruction``, ``response``, and ``rest``, the other turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
+from hydata.curation import reading
+from hydata.curation.reading import Anchors
+
 Column = Literal["instruction", "response", "text"]
+
+PARTS = ("instruction", "response", "rest")
+"""What the compiled pass reads of a record."""
+_ANCHORS = "# anchors:"
+_FIRST_STOP_WORD = 40
+STOP_WORDS = {"en": (40, 48), "zh": (48, 64)}
+"""The bits of ``anchors`` that stop words have, by language."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Measure:
 
 
 def measure(dtype: type[pl.DataType], *columns: Column) -> Callable[[Callable[[pl.Expr], pl.Expr]], Measure]:
-    """Make a rule of a function from a text column to a value per row.
+    """Make a rule of a function from a text column to a value per row; null where there is no text.
 
     It is measured once for each of ``columns``, named ``<column>_<function>``; a rule on the whole
     ``text`` (the default) is named by its function alone.
@@ -38,31 +56,132 @@ def measure(dtype: type[pl.DataType], *columns: Column) -> Callable[[Callable[[p
 
     def decorate(rule: Callable[[pl.Expr], pl.Expr]) -> Measure:
         name = rule.__name__
-        return Measure(
-            name=name,
-            dtype=dtype(),
-            expressions={
-                name if column == "text" else f"{column}_{name}": rule(pl.col(column)).cast(dtype)
-                for column in columns or ("text",)
-            },
-            doc=(rule.__doc__ or "").strip(),
-        )
+        expressions = {}
+        for column in columns or ("text",):
+            value = rule(pl.col(column)).cast(dtype)
+            if column == "text":
+                expressions[name] = value
+            else:
+                expressions[f"{column}_{name}"] = pl.when(pl.col(column).is_not_null()).then(value)
+        return Measure(name=name, dtype=dtype(), expressions=expressions, doc=(rule.__doc__ or "").strip())
 
     return decorate
 
 
-def count_phrases(text: pl.Expr, name: str, flags: str = "(?im)") -> pl.Expr:
-    """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines.
+def parts_of(text: pl.Expr) -> tuple[str, ...]:
+    """The columns that a text column consists of."""
+    name = text.meta.output_name()
+    return PARTS if name == "text" else (name,)
 
-    A line is a Rust regular expression; ``flags`` make it match in any case and ``^`` at every line's
-    start. Empty lines and lines that begin with ``# `` are comments. Each phrase runs by itself: joined by
-    ``|`` they lose the literals that a search skips ahead by, and took 5 to 10 times as long.
+
+def counted(text: pl.Expr, count: str) -> pl.Expr:
+    """What the compiled pass counted of a text, as Int64; of ``text`` the sum over its parts."""
+    return pl.sum_horizontal(pl.col(f"{part}:{count}").cast(pl.Int64) for part in parts_of(text))
+
+
+def on_candidates(
+    where: pl.Expr,
+    rule: Callable[..., pl.Series],
+    *columns: pl.Expr,
+    dtype: type[pl.DataType] = pl.UInt32,
+    default: int | None = 0,
+) -> pl.Expr:
+    """``rule`` of the ``columns``, as Series, of the rows where ``where`` holds; ``default`` elsewhere."""
+
+    def run(given: Sequence[pl.Series]) -> pl.Series:
+        chosen = given[0].arg_true()
+        if not len(chosen):
+            return pl.repeat(default, len(given[0]), dtype=dtype(), eager=True)
+        found = rule(*(column.gather(chosen) for column in given[1:])).cast(dtype())
+        place = np.zeros(len(given[0]), np.uint32)
+        place[chosen.to_numpy()] = np.arange(1, len(chosen) + 1, dtype=np.uint32)
+        return pl.concat([pl.Series([default], dtype=dtype()), found]).gather(place)
+
+    return pl.map_batches([where.fill_null(False), *columns], run, return_dtype=dtype(), is_elementwise=True)
+
+
+def count_phrases(text: pl.Expr, name: str, look_at: Callable[[pl.Expr], pl.Expr] | None = None) -> pl.Expr:
+    """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines; of the part that
+    ``look_at`` makes of it, if it is given.
+
+    A file begins with a line "# anchors:" and words, Chinese characters, pairs of these or signs: every text that a
+    line matches has one of them. The compiled pass knows which texts do, and only these are searched.
     """
-    lines = (
-        (resources.files("hydata.curation.rules") / "phrases" / f"{name}.txt").read_text("utf-8").splitlines()
+    return pl.sum_horizontal(
+        on_candidates(
+            has_anchor(pl.col(part), name),
+            partial(_count, name=name, look_at=look_at),
+            pl.col(part),
+        )
+        for part in parts_of(text)
     )
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("# ")]
-    return pl.sum_horizontal((text.str.count_matches(flags + phrase) for phrase in found), ignore_nulls=False)
+
+
+def has_anchor(text: pl.Expr, name: str) -> pl.Expr:
+    """Whether a text has one of the anchors of ``rules/phrases/<name>.txt``."""
+    bit = 1 << list(anchor_words()).index(name)
+    return pl.any_horizontal((pl.col(f"{part}:anchors") & bit) != 0 for part in parts_of(text))
+
+
+def count_stop_words(text: pl.Expr, language: str) -> pl.Expr:
+    """How many different stop words of a language a text has."""
+    first, last = STOP_WORDS[language]
+    mask = (1 << last) - (1 << first)
+    return (pl.col(f"{text.meta.output_name()}:anchors") & pl.lit(mask, pl.UInt64)).bitwise_count_ones()
+
+
+def _count(texts: pl.Series, name: str, look_at: Callable[[pl.Expr], pl.Expr] | None) -> pl.Series:
+    text = pl.col("text")
+    return (
+        texts.alias("text").to_frame().select(count_matches(look_at(text) if look_at else text, name))
+    ).to_series()
+
+
+def count_matches(text: pl.Expr, name: str) -> pl.Expr:
+    """As ``count_phrases``, of any column: every row is searched.
+
+    A line is a Rust regular expression, in any case, ``^`` at every line's start. Empty lines and lines that begin
+    with ``# `` are comments. Each phrase runs by itself: joined by ``|`` they lose the literals that a search skips
+    ahead by, and took 5 to 10 times as long.
+    """
+    return pl.sum_horizontal(
+        (text.str.count_matches("(?im)" + phrase) for phrase in phrases(name)), ignore_nulls=False
+    )
+
+
+def phrase_file(name: str) -> str:
+    """The text of ``rules/phrases/<name>.txt``."""
+    return (resources.files("hydata.curation.rules") / "phrases" / f"{name}.txt").read_text("utf-8")
+
+
+def phrases(name: str) -> list[str]:
+    """The lines of ``rules/phrases/<name>.txt`` that are no comments."""
+    lines = (line.strip() for line in phrase_file(name).splitlines() if not line.startswith("# "))
+    return [line for line in lines if line]
+
+
+@cache
+def anchor_words() -> Mapping[str, tuple[str, ...]]:
+    """The anchors of each list of phrases that has some, lists by name."""
+    folder = resources.files("hydata.curation.rules") / "phrases"
+    found = {}
+    for name in sorted(file.name.removesuffix(".txt") for file in folder.iterdir()):
+        first = phrase_file(name).split("\n", 1)[0]
+        if first.startswith(_ANCHORS):
+            found[name] = tuple(first.removeprefix(_ANCHORS).split())
+    assert len(found) <= _FIRST_STOP_WORD
+    return found
+
+
+@cache
+def anchor_table() -> Anchors:
+    """All anchors of the rules: a bit for each list of phrases, then one for each stop word."""
+    groups = dict(enumerate(anchor_words().values()))
+    for language, (first, last) in STOP_WORDS.items():
+        stop = phrases(f"stop_words.{language}")
+        assert len(stop) <= last - first
+        groups.update((first + number, (word,)) for number, word in enumerate(stop))
+    return reading.anchors(groups)
 
 
 def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Final
 import polars as pl
 from pydantic import BaseModel, Field
 
-from hydata.curation.measure import count_phrases
+from hydata.curation.measure import count_matches
 from hydata.errors import ConfigError, TerminalModelError
 from hydata.models import Call
 from hydata.prompts import Prompt
@@ -115,7 +115,7 @@ def _unfit(settings: ExtractSettings) -> pl.Expr:
         "question_too_long": start > settings.max_question,
         "answer_too_long": length - start > settings.max_answer,
         # what points at a picture, as the rules judge sees it
-        "missing_media": count_phrases(prose, "missing_media") > 0,
+        "missing_media": count_matches(prose, "missing_media") > 0,
     }
     return pl.coalesce(pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items())
 

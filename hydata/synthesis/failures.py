@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from hydata.curation.measure import count_phrases
+from hydata.curation.measure import count_matches
 from hydata.synthesis.text import Defect, answers, tokens
 
 BREADTH = "breadth"
@@ -265,7 +265,7 @@ def _unanswerable(parent: str, evolved: str) -> str | None:
 def _more(parent: str, evolved: str, phrases: str) -> str | None:
     """Whether the evolution has more of the rules' ``phrases`` than its parent."""
     texts = pl.DataFrame({"text": [parent, evolved]})
-    before, after = texts.select(count_phrases(pl.col("text"), phrases)).to_series()
+    before, after = texts.select(count_matches(pl.col("text"), phrases)).to_series()
     return phrases if after > before else None
 
 

@@ -5,7 +5,7 @@ Nearly always it is the normal forms of its characters, one after the other. Whe
 character composes with the one before it or takes another place among marks, the entry has ``JOINS`` set;
 texts with such characters are normalised whole before they come to the kernel.
 
-Table and regular expressions are Polars', the same as in ``hydata.curation.words``: one version of Unicode.
+Table and regular expressions are Polars', as of ``hydata.curation.characters``: one version of Unicode.
 """
 
 from __future__ import annotations
@@ -19,17 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hydata.curation import words
+from hydata.curation.characters import ASSIGNED, OTHER, POINTS, assigned, kind
 
-SPACE, OTHER, WORD, CHARACTER, EXPANDS = 0, 1, 2, 3, 4
-"""Classes: white space; punctuation and symbols; part of a word; a word of its own; several characters."""
+EXPANDS = 4
+"""The class, beside those of ``kind``, of what has several characters as its normal form."""
 CLASS_SHIFT = 24
 JOINS = 1 << 31
 POINT = (1 << CLASS_SHIFT) - 1
-POINTS = 0x110000
-ASSIGNED = ((0, 0xD800), (0xE000, 0x40000), (0xE0000, 0xE1000))
-"""Where there are characters. The rest is surrogates, private use and four fifths of all code points that
-are not assigned: each its own normal form and no word."""
 
 HANGUL_VOWELS_AND_TAILS = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))
 
@@ -59,20 +55,12 @@ _one_at_a_time = threading.Lock()
 
 @cache
 def _table() -> CharacterTable:
-    points = np.concatenate([np.arange(*block, dtype=np.uint32) for block in ASSIGNED])
-    own = pl.Series(list(points.astype("<u4").tobytes().decode("utf-32-le")))
+    points, own = assigned()
     char = pl.col("char")
     frame = pl.DataFrame({"char": own}).select(
         char,
         normal=normal_form(char),
-        kind=pl.when(char.str.contains(r"^\s$"))
-        .then(SPACE)
-        .when(char.str.contains(words.CJK))
-        .then(CHARACTER)
-        .when(char.str.contains(words.WORD))
-        .then(WORD)
-        .otherwise(OTHER)
-        .cast(pl.UInt32),
+        kind=kind(char),
         mark=char.str.contains(r"\p{M}"),
     )
     kinds = np.full(POINTS, OTHER, np.uint32)

@@ -1,9 +1,7 @@
 """The compiled kernels: everything that looks at each character, shingle or pair.
 
-Plain loops for numba, without its own threads: each releases the interpreter's lock, so that the caller's
-threads run them side by side, and nothing is left behind that a fork could hang on. numba widens 32-bit
-arithmetic to 64 bits, and 64-bit arithmetic with a plain number to a signed or a floating-point one: hence
-the casts.
+Plain loops for numba, as ``hydata.curation.compiled`` says. numba widens 32-bit arithmetic to 64 bits, and
+64-bit arithmetic with a plain number to a signed or a floating-point one: hence the casts.
 """
 
 from __future__ import annotations
@@ -12,17 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from hydata.curation.dedup.characters import (
-    CHARACTER,
-    CLASS_SHIFT,
-    EXPANDS,
-    POINT,
-    POINTS,
-    SPACE,
-    WORD,
-)
+from hydata.curation.characters import CHARACTER, SPACE, WORD
+from hydata.curation.compiled import decoded, kernel, mixed, taken
+from hydata.curation.dedup.characters import CLASS_SHIFT, EXPANDS, POINT
 
 UInt8Array = npt.NDArray[np.uint8]
 UInt32Array = npt.NDArray[np.uint32]
@@ -45,24 +36,6 @@ _LEAVES = _U64(pow(int(_PRIME), SHINGLE_WORDS, 2**64))
 _POINT, _JOINS_BIT, _KIND = _U32(POINT), _U32(31), _U32(CLASS_SHIFT)
 
 
-def kernel(function: Any) -> Any:
-    """Compiled at the first call and kept on disk, where there is a place for that."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither beside this file nor in the home folder, in a container perhaps
-        return njit(nogil=True)(function)
-
-
-@kernel
-def mixed(value: Any) -> Any:
-    """MurmurHash3's 64-bit finaliser: every bit of the input reaches every bit of the output."""
-    value = value ^ (value >> _U64(33))
-    value = value * _U64(0xFF51AFD7ED558CCD)
-    value = value ^ (value >> _U64(33))
-    value = value * _U64(0xC4CEB9FE1A85EC53)
-    return value ^ (value >> _U64(33))
-
-
 @kernel
 def premixed(value: Any) -> Any:
     """MurmurHash3's 32-bit finaliser, which datasketch applies before its permutations."""
@@ -71,29 +44,6 @@ def premixed(value: Any) -> Any:
     value = _U32(value ^ (value >> _U32(13)))
     value = _U32(value * _U32(0xC2B2AE35))
     return _U32(value ^ (value >> _U32(16)))
-
-
-@kernel
-def taken(state: Any, value: Any) -> Any:
-    """A running 64-bit hash that has taken in one more value."""
-    return (((state << _U64(23)) | (state >> _U64(41))) ^ value) * _PRIME
-
-
-@kernel
-def decoded(data: Any, at: Any, end: Any) -> Any:
-    """The code point at ``at``, and where the next one begins. A byte that is no UTF-8 is one of its own."""
-    first = np.int64(data[at])
-    if first < 0x80:
-        return first, at + 1
-    if first < 0xC0 or first >= 0xF8:
-        return 0xFFFD, at + 1
-    length = 2 if first < 0xE0 else (3 if first < 0xF0 else 4)
-    if at + length > end:
-        return 0xFFFD, end
-    point = first & (0x7F >> length)
-    for k in range(1, length):
-        point = (point << 6) | (np.int64(data[at + k]) & 0x3F)
-    return (point if point < POINTS else 0xFFFD), at + length
 
 
 @kernel

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from hydata.curation.compiled import utf8
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.characters import JOINS, character_table
 from hydata.curation.dedup.kernels import SHINGLE_WORDS, BoolArray, Int64Array, UInt32Array, UInt64Array
@@ -115,7 +115,7 @@ def apart(sets: ShingleSets, groups: UInt32Array) -> ShingleSets:
 
 
 def _read(texts: pa.Array) -> tuple[Texts, BoolArray]:
-    data, offsets = _utf8(texts)
+    data, offsets = utf8(texts)
     table = character_table()
     count = len(offsets) - 1
     text, words = np.empty(count, np.uint64), np.empty((count, 2), np.uint64)
@@ -139,20 +139,6 @@ def _scratch(count: int) -> UInt32Array:
         if count <= HELD:
             _threads.values = held
     return held
-
-
-def _utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], Int64Array]:
-    """The bytes of an Arrow array of strings and the offsets of its texts; copied only where the array has
-    nulls, or is not of 64-bit offsets."""
-    if texts.null_count:
-        texts = pc.fill_null(texts, "")
-    if not pa.types.is_large_string(texts.type):
-        texts = texts.cast(pa.large_string())
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
-    places = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data, np.uint8), places
 
 
 _threads = threading.local()

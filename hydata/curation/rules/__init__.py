@@ -16,21 +16,16 @@ from importlib import resources
 
 import polars as pl
 
-from hydata.curation.measure import Measure
-from hydata.schema import (
-    JUDGEMENT_KEY,
-    Output,
-    hash128,
-    instruction_text,
-    judgements_frame,
-    response_text,
-)
+from hydata.curation.measure import Measure, anchor_table
+from hydata.curation.reading import read
+from hydata.curation.turns import letters, parts
+from hydata.schema import JUDGEMENT_KEY, MESSAGE, Output, hash128, judgements_frame
 from hydata.stage import Context, MapStage, Settings
 
-__all__ = ["COLUMNS", "MEASURES", "STAGE", "VERSION", "RulesSettings", "measures"]
+__all__ = ["COLUMNS", "MEASURES", "STAGE", "VERSION", "RulesSettings", "measures", "measures_of_texts"]
 
 JUDGE = "rules"
-VERSION = 1
+VERSION = 2
 """Goes up when a rule's expression changes; a changed list of phrases is noticed by itself."""
 
 
@@ -61,12 +56,42 @@ class RulesSettings(Settings):
 
 
 def measures(conversations: pl.DataFrame) -> pl.DataFrame:
-    """``record_id`` and every measure, one row a conversation, in the order given."""
-    contents = pl.col("messages").list.eval(pl.element().struct.field("content"))
-    texts = conversations.with_columns(
-        instruction_text(), response_text(), text=contents.list.join("\n\n", ignore_nulls=True).fill_null("")
+    """``record_id`` and every measure, one row a conversation (``hydata.schema.CONVERSATIONS``), in the order
+    given."""
+    texts = parts(conversations["messages"]).with_columns(pl.col("instruction").fill_null(""))
+    return _measured(conversations, texts)
+
+
+def measures_of_texts(texts: pl.Series) -> pl.DataFrame:
+    """Every measure of texts that are no conversations, one row a text: each is measured as a response without
+    an instruction, and what needs either or turns is null. A null text has no measures."""
+    rows = pl.DataFrame({"response": texts.cast(pl.String)}).with_columns(
+        *(pl.lit(None, pl.String).alias(name) for name in ("instruction", "rest", "tools", "finish_reason")),
+        messages=pl.lit(None, pl.List(MESSAGE)),
     )
-    return texts.lazy().select("record_id", **{name: e for name, (e, _) in _EXPRESSIONS.items()}).collect()
+    return _measured(
+        rows.select("messages", "tools", "finish_reason"), rows.select("instruction", "response", "rest")
+    )
+
+
+def _measured(records: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+    """``records`` have ``messages``, ``tools``, ``finish_reason`` and perhaps ``record_id``, ``texts`` the parts."""
+    table = anchor_table()
+    answered, asked = read(texts["response"], texts["instruction"], table)
+    rest, _ = read(texts["rest"], pl.repeat(None, texts.height, dtype=pl.String, eager=True), table)
+    counts = [
+        found.rename(lambda name, part=part: f"{part}:{name}")
+        for part, found in (("response", answered), ("instruction", asked), ("rest", rest))
+    ]
+    frame = pl.concat([records, texts, *counts], how="horizontal").with_columns(letters(records["messages"]))
+    text = pl.concat_str("instruction", "response", "rest", separator="\n\n", ignore_nulls=True)
+    ids = [name for name in ("record_id",) if name in records.columns]
+    return (
+        frame.lazy()
+        .with_columns(text=text)
+        .select(*ids, **{name: e for name, (e, _) in _EXPRESSIONS.items()})
+        .collect()
+    )
 
 
 def _phrases_hash() -> str:

@@ -1,24 +1,45 @@
-"""Format: the conversation's own structure, and what leaked into it from prompts, pages and trainers."""
+"""Format: the conversation's own structure, what leaked into it from prompts, pages and trainers, and whether an
+answer has the form that was asked for: JSON, code that parses, a language, a number of items.
+"""
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+import threading
+import warnings
+from collections.abc import Mapping
+from functools import cache
+
 import polars as pl
 
-from hydata.curation.measure import count_phrases, measure
+from hydata.curation.language import detect
+from hydata.curation.measure import count_phrases, counted, has_anchor, measure, on_candidates, phrases
+from hydata.curation.turns import turns_of
 
 _CONTROL_TOKENS = r"<\|(?:startoftext|extra_0|extra_4|extra_5|eos)\|>"
-
-_ROLE_LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
 _ROLE_ORDER = r"^s?(?:ua(?:t+a)*)*(?:ua(?:t+a)*|u(?:at+)*)$"
 
+_PARSED = 50_000
+"""Characters of code or JSON that are parsed; what is longer is not judged."""
+_DEEP = 100
+"""Open brackets in a row from which on nothing is parsed: CPython's parsers recurse."""
+_FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.M | re.S)
+_SURE = 0.5
+"""Confidence of the language of an answer from which on it is another than was asked for."""
 
-@measure(pl.UInt32)
-def control_tokens(text: pl.Expr) -> pl.Expr:
-    """Control tokens of the Hunyuan-Large trainer, anywhere in a record: its contents, reasoning, tool
-    calls and tool definitions, of any role.
 
-    The trainer finds what to compute the loss on by these tokens, so one inside a text moves the mask.
-    """
+def _may_hold_tokens(messages: pl.Series) -> pl.Series:
+    turns = turns_of(messages)
+    may = (turns["tool_calls"].list.len() > 0).fill_null(False)
+    for field in ("role", "content", "reasoning", "tool_call_id"):
+        if (texts := turns[field]).null_count() < len(texts):
+            may |= texts.str.contains("<|", literal=True).fill_null(False)
+    return pl.Series(turns.per_row(may) > 0)
+
+
+def _count_tokens(messages: pl.Series, tools: pl.Series) -> pl.Series:
     turn = pl.element()
     calls = turn.struct.field("tool_calls").list.eval(
         pl.concat_str(
@@ -34,29 +55,49 @@ def control_tokens(text: pl.Expr) -> pl.Expr:
         ignore_nulls=True,
     )
     turns = pl.col("messages").list.eval(parts).list.join("\n")
-    return pl.concat_str(turns, "tools", separator="\n", ignore_nulls=True).str.count_matches(_CONTROL_TOKENS)
+    text = pl.concat_str(turns, "tools", separator="\n", ignore_nulls=True)
+    frame = pl.DataFrame({"messages": messages, "tools": tools})
+    return frame.select(text.str.count_matches(_CONTROL_TOKENS)).to_series()
+
+
+@measure(pl.UInt32)
+def control_tokens(text: pl.Expr) -> pl.Expr:
+    """Control tokens of the Hunyuan-Large trainer, anywhere in a record: its contents, reasoning, tool
+    calls and tool definitions, of any role.
+
+    The trainer finds what to compute the loss on by these tokens, so one inside a text moves the mask.
+    """
+    there = pl.col("messages").map_batches(_may_hold_tokens, return_dtype=pl.Boolean)
+    return on_candidates(
+        there | pl.col("tools").str.contains("<|", literal=True).fill_null(False),
+        _count_tokens,
+        pl.col("messages"),
+        pl.col("tools"),
+    )
+
+
+def _empty_turns(messages: pl.Series) -> pl.Series:
+    turns = turns_of(messages)
+    empty = (
+        turns["role"].is_in(["user", "assistant"])
+        & ~turns["content"].str.contains(r"\S").fill_null(False)
+        & (turns["tool_calls"].list.len().fill_null(0) == 0)
+    )
+    found = pl.Series(turns.per_row(empty), dtype=pl.UInt32)
+    return found if turns.there.all() else found.set(~pl.Series(turns.there), None)
 
 
 @measure(pl.UInt32)
 def empty_turns(text: pl.Expr) -> pl.Expr:
     """User and assistant messages without text and without a tool call."""
-    turn = pl.element()
-    empty = (
-        turn.struct.field("role").is_in(["user", "assistant"])
-        & (turn.struct.field("content").fill_null("").str.strip_chars() == "")
-        & (turn.struct.field("tool_calls").list.len().fill_null(0) == 0)
-    )
-    return pl.col("messages").list.eval(empty).list.sum()
+    return pl.col("messages").map_batches(_empty_turns, return_dtype=pl.UInt32)
 
 
 @measure(pl.Boolean)
 def role_order_broken(text: pl.Expr) -> pl.Expr:
     """Not: at most one system message, then user and assistant in turn, tool results after the
     assistant's call."""
-    letters = (
-        pl.element().struct.field("role").replace_strict(_ROLE_LETTERS, default="?", return_dtype=pl.String)
-    )
-    return ~pl.col("messages").list.eval(letters).list.join("").str.contains(_ROLE_ORDER)
+    return ~pl.col("roles").str.contains(_ROLE_ORDER)
 
 
 @measure(pl.UInt32, "instruction", "response")
@@ -75,3 +116,173 @@ def template_holes(text: pl.Expr) -> pl.Expr:
 def html_remains(text: pl.Expr) -> pl.Expr:
     """Tags of layout and character entities. Code that is about HTML has them rightly."""
     return count_phrases(text, "html")
+
+
+def _asks(name: str) -> pl.Expr:
+    """Whether the instruction may have what the list of phrases looks for, and is answered."""
+    return has_anchor(pl.col("instruction"), name) & pl.col("response").is_not_null()
+
+
+def _depth(text: str) -> int:
+    """The deepest nesting of brackets, quotes aside."""
+    depth = deepest = 0
+    for sign in re.findall(r"[(\[{)\]}]", text):
+        depth = depth + 1 if sign in "([{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _parses(text: str) -> bool:
+    if _depth(text) > _DEEP:
+        return False
+    try:
+        json.JSONDecoder().raw_decode(text.strip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_json(text: str) -> bool:
+    begins = [place for sign in "[{" if (place := text.find(sign)) >= 0]
+    loose = text[min(begins) :] if begins else text
+    return any(
+        _parses(candidate)
+        for candidate in (text, *(block for _, block in _FENCED.findall(text)), loose.strip())
+        if candidate.strip()
+    )
+
+
+def _no_json(instructions: pl.Series, responses: pl.Series) -> pl.Series:
+    asked = [re.compile(phrase, re.I | re.M) for phrase in phrases("asks_json")]
+    return pl.Series(
+        [
+            not _is_json(response)
+            if len(response) <= _PARSED and any(phrase.search(instruction[:_PARSED]) for phrase in asked)
+            else None
+            for instruction, response in zip(instructions, responses, strict=True)
+        ],
+        dtype=pl.Boolean,
+    )
+
+
+@measure(pl.Boolean, "response")
+def invalid_json(text: pl.Expr) -> pl.Expr:
+    """JSON is asked for, and neither the answer nor any block of it is JSON. Null: it is not asked for, or the
+    answer is longer than 50,000 characters."""
+    return on_candidates(
+        _asks("asks_json"), _no_json, pl.col("instruction"), text, dtype=pl.Boolean, default=None
+    )
+
+
+def _is_python(code: str) -> bool:
+    lines = code.expandtabs().split("\n")
+    if any(line.lstrip().startswith((">>>", "In [")) for line in lines):
+        return True
+    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    code = "\n".join(line[margin:] for line in lines)
+    if len(code) > _PARSED or _depth(code) > _DEEP:
+        return True
+    try:
+        # An odd escape is a warning, whose filters belong to the process.
+        with _warnings_are_off, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _count_invalid_python(texts: pl.Series) -> pl.Series:
+    return pl.Series(
+        [
+            sum(
+                not _is_python(code)
+                for language, code in _FENCED.findall(text)
+                if language.lower() in ("python", "py", "python3")
+            )
+            for text in texts
+        ],
+        dtype=pl.UInt32,
+    )
+
+
+@measure(pl.UInt32, "response")
+def invalid_python(text: pl.Expr) -> pl.Expr:
+    """Blocks fenced as Python that do not parse, neither as a module nor as a session of the interpreter. Blocks
+    longer than 50,000 characters, or nested deeper than 100 brackets, are not judged."""
+    return on_candidates(counted(text, "fences") > 1, _count_invalid_python, text)
+
+
+_warnings_are_off = threading.Lock()
+
+
+@cache
+def _languages() -> Mapping[str, str]:
+    """Name, in lower case, to code."""
+    found = {}
+    for line in phrases("languages"):
+        code, *names = line.split()
+        found.update((name.lower(), code) for name in names)
+    return found
+
+
+@cache
+def _asked_languages() -> list[re.Pattern[str]]:
+    names = "|".join(sorted(map(re.escape, _languages()), key=len, reverse=True))
+    return [re.compile(phrase.replace("LANGUAGE", names), re.I | re.M) for phrase in phrases("asks_language")]
+
+
+def _asked_language(instruction: str) -> str | None:
+    """The one language that is asked for; None where none is, or several."""
+    names = {m[1].lower() for phrase in _asked_languages() for m in phrase.finditer(instruction[:_PARSED])}
+    codes = {_languages()[name] for name in names}
+    return codes.pop() if len(codes) == 1 else None
+
+
+def _other_language(instructions: pl.Series, responses: pl.Series) -> pl.Series:
+    asked = pl.Series([_asked_language(instruction) for instruction in instructions], dtype=pl.String)
+    found = detect(pl.select(pl.when(asked.is_not_null()).then(responses)).to_series())
+    return found.select(
+        pl.when((pl.col("confidence") >= _SURE) & asked.is_not_null()).then(pl.col("language") != asked)
+    ).to_series()
+
+
+@measure(pl.Boolean, "response")
+def other_language(text: pl.Expr) -> pl.Expr:
+    """A language is asked for ("answer in French", 用英文回答), and the answer is surely in another. Null: none is
+    asked for, or the answer's cannot be told."""
+    return on_candidates(
+        _asks("asks_language"), _other_language, pl.col("instruction"), text, dtype=pl.Boolean, default=None
+    )
+
+
+_NUMBERS = {
+    **{name: n for n, name in enumerate("one two three four five six seven eight nine ten".split(), 1)},
+    **{name: n for n, name in enumerate("一二三四五六七八九十", 1)},
+    **{f"十{name}": 10 + n for n, name in enumerate("一二三四五", 1)},
+    "两": 2,
+}
+
+
+def _items_off(instructions: pl.Series, items: pl.Series) -> pl.Series:
+    asked = [re.compile(phrase, re.I) for phrase in phrases("asks_items")]
+    wanted = []
+    for instruction in instructions:
+        match = next((m for phrase in asked if (m := phrase.search(instruction[:_PARSED]))), None)
+        number = match[1].lower() if match else None
+        wanted.append(None if number is None else _NUMBERS.get(number) or int(number))
+    return items.cast(pl.Int32) - pl.Series(wanted, dtype=pl.Int32)
+
+
+@measure(pl.Int32, "response")
+def items_off(text: pl.Expr) -> pl.Expr:
+    """Items of the answer's list less those asked for ("list 5 ways", 列出三个). Null: no number is asked for, or the
+    answer has no list."""
+    return on_candidates(
+        _asks("asks_items") & (counted(text, "list_items") > 1),
+        _items_off,
+        pl.col("instruction"),
+        counted(text, "list_items"),
+        dtype=pl.Int32,
+        default=None,
+    )

@@ -1,78 +1,134 @@
 """Garbling: characters that nobody typed.
 
-Mojibake is UTF-8 read as another encoding; it leaves pairs of characters that real text hardly
-ever holds, listed by encoding in ``phrases/mojibake.txt``. The word and symbol shares are Gopher's (Rae et
-al. 2021, appendix A.1.1: at least 0.8 of the words hold a letter, symbols at most 0.1 of the words).
+Mojibake is UTF-8 read as another encoding. What counts as one is ftfy's to say (``ftfy.badness``, and whether its
+``fix_encoding`` finds what the text was): the compiled pass picks the texts in which two characters in a row are the
+bytes of a character in one of ten encodings, a hundredth of English and Chinese texts, and only these go to ftfy. What
+ftfy does not look for, UTF-8 read as GBK, is listed in ``phrases/mojibake.txt``. The word and symbol shares are
+Gopher's (Rae et al. 2021, appendix A.1.1: at least 0.8 of the words hold a letter, symbols at most 0.1 of the words).
 """
 
 from __future__ import annotations
 
 import polars as pl
+from ftfy import fix_encoding
+from ftfy.badness import badness
 
-from hydata.curation.measure import count_phrases, measure, share
-from hydata.curation.words import WORD, word_count
+from hydata.curation.measure import count_phrases, counted, measure, on_candidates, parts_of, share
 
-_SCRIPTS = (
-    r"\p{Latin}",
-    r"\p{Cyrillic}",
-    r"\p{Greek}",
-    r"[\p{Han}\p{Hiragana}\p{Katakana}]",
-    r"\p{Hangul}",
-    r"\p{Arabic}",
-    r"\p{Hebrew}",
-    r"\p{Thai}",
-    r"\p{Armenian}",
-    r"\p{Georgian}",
-    r"[\p{Devanagari}\p{Bengali}\p{Tamil}\p{Telugu}\p{Gujarati}\p{Gurmukhi}\p{Kannada}\p{Malayalam}]",
-)
+_LOOK_AT = 20_000
+"""Characters that ftfy looks at, from a little before the first that is suspect."""
+_BEFORE = 200
+_HOPELESS = 8
+"""Signs of mojibake in a text that cannot be repaired, from which on it counts. Fewer are leetspeak, or names."""
 
 
 @measure(pl.UInt32)
 def replacement_characters(text: pl.Expr) -> pl.Expr:
     """U+FFFD, what a decoder writes for bytes it cannot read."""
-    return text.str.count_matches("\ufffd", literal=True)
+    return counted(text, "replacements")
 
 
 @measure(pl.UInt32)
 def control_characters(text: pl.Expr) -> pl.Expr:
     """C0 and C1 controls other than tab and line breaks."""
-    return text.str.count_matches(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f]")
+    return counted(text, "controls")
 
 
 @measure(pl.UInt32)
 def private_use_characters(text: pl.Expr) -> pl.Expr:
     """Private use and unassigned code points, which no font agrees on."""
-    return text.str.count_matches(r"[\p{Co}\p{Cn}]")
+    return counted(text, "unassigned")
+
+
+def _mojibake(texts: pl.Series, at: pl.Series) -> pl.Series:
+    return pl.Series([_signs(text, start) for text, start in zip(texts, at, strict=True)], dtype=pl.UInt32)
+
+
+def _signs(text: str, at: int) -> int:
+    """Signs of mojibake; ``at`` is the byte of the first suspect character, which is no sooner than that."""
+    if len(text) > _LOOK_AT:
+        start = max(0, len(text.encode()[:at].decode(errors="ignore")) - _BEFORE)
+        text = text[start : start + _LOOK_AT]
+    signs = badness(text)
+    if signs and (signs >= _HOPELESS or fix_encoding(text) != text):
+        return signs
+    return 0
 
 
 @measure(pl.UInt32)
 def mojibake(text: pl.Expr) -> pl.Expr:
-    """Sequences typical of text decoded with the wrong encoding; case matters, it tells É from é."""
-    return count_phrases(text, "mojibake", flags="")
+    """Sequences typical of text decoded with the wrong encoding (ftfy's, and GBK's)."""
+    return count_phrases(text, "mojibake") + pl.sum_horizontal(
+        on_candidates(
+            counted(pl.col(part), "suspects") > 0, _mojibake, pl.col(part), pl.col(f"{part}:suspect_at")
+        )
+        for part in parts_of(text)
+    )
 
 
 @measure(pl.Float32, "instruction", "response")
 def symbol_fraction(text: pl.Expr) -> pl.Expr:
     """Symbols (Unicode S: currency, maths, arrows, emoji, ...) of all characters that are not white space."""
-    return share(text.str.count_matches(r"\p{S}"), text.str.count_matches(r"\S"))
+    return share(counted(text, "symbols"), counted(text, "inked"))
+
+
+@measure(pl.Float32, "instruction", "response")
+def mark_fraction(text: pl.Expr) -> pl.Expr:
+    """Punctuation and symbols, of all characters that are not white space."""
+    inked = counted(text, "inked")
+    return share(inked - counted(text, "word_characters"), inked)
 
 
 @measure(pl.Float32, "instruction", "response")
 def letter_word_fraction(text: pl.Expr) -> pl.Expr:
     """Words with a letter in them, of all words (Gopher)."""
-    with_letter = rf"[\p{{N}}\p{{M}}]*\p{{L}}(?:{WORD})?"
-    numbers = text.str.replace_all(with_letter, " ")
-    total = word_count(text)
-    return share(total - word_count(numbers).clip(upper_bound=total), total)
+    return share(counted(text, "letter_words"), counted(text, "words"))
 
 
 @measure(pl.UInt32)
 def mixed_script_words(text: pl.Expr) -> pl.Expr:
     """Places where Latin and Cyrillic letters touch; Greek is left out, for μm and Δx are in order."""
-    return text.str.count_matches(r"\p{Latin}\p{Cyrillic}|\p{Cyrillic}\p{Latin}")
+    return counted(text, "mixed_script_words")
 
 
 @measure(pl.UInt32)
 def scripts(text: pl.Expr) -> pl.Expr:
     """How many of eleven writing systems turn up; token soup shows four and more."""
-    return pl.sum_horizontal(text.str.contains(script) for script in _SCRIPTS)
+    seen = pl.lit(0, pl.UInt32)
+    for part in parts_of(text):
+        seen = seen | pl.col(f"{part}:scripts")
+    return seen.bitwise_count_ones()
+
+
+@measure(pl.Float32, "instruction", "response")
+def script_change_fraction(text: pl.Expr) -> pl.Expr:
+    """Words of another writing system than the word before, of all words; a Chinese character is a word."""
+    return share(counted(text, "script_changes"), counted(text, "words"))
+
+
+@measure(pl.Float32, "instruction", "response")
+def rare_han_fraction(text: pl.Expr) -> pl.Expr:
+    """Chinese and Japanese characters that are not among the common ones of GB 2312, Big 5 and JIS (level 1), of all:
+    text in a wrong encoding is full of them."""
+    return share(counted(text, "rare_han"), counted(text, "cjk"))
+
+
+@measure(pl.UInt32)
+def han_faults(text: pl.Expr) -> pl.Expr:
+    """Broken Chinese: parts of characters that stand alone (radicals), and Latin letters of the upper half of
+    Latin-1 between two Chinese characters."""
+    return counted(text, "han_faults")
+
+
+@measure(pl.Float32, "instruction", "response")
+def pinyin_fraction(text: pl.Expr) -> pl.Expr:
+    """Words of pinyin, of all words: with a vowel that no other language has (ǎ ǐ ǒ ǔ ǚ), or a tone's digit after
+    two words in a row (ni3 hao3)."""
+    return share(counted(text, "pinyin_words"), counted(text, "words"))
+
+
+@measure(pl.Float32, "instruction", "response")
+def base64_fraction(text: pl.Expr) -> pl.Expr:
+    """Characters in runs of at least 40 of base64's alphabet with small and capital letters and digits, of all that
+    are not white space: keys, pictures, token soup."""
+    return share(counted(text, "base64_characters"), counted(text, "inked"))

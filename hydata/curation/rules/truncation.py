@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from hydata.curation.measure import count_phrases, measure
+from hydata.curation.measure import count_matches, counted, measure, on_candidates
+from hydata.curation.reading.kernels import END_SENTENCE, END_WORD
 from hydata.curation.words import word_count
-
-_FENCE = r"(?m)^[ \t]*(?:```|~~~)"
-
-# "1)" at a line's start closes what nothing opened, ":(" opens what nothing closes.
-_NO_BRACKET = r"(?m)^\s*\w{1,3}[)）]|[:;=]['-]?[(\[{]"
 
 _NO_PROSE = r"^\s*(?:[-*+•·#|>–]|\p{N}{1,3}[.)、．）]|[（(]?\w[)）])|#\w+\s*$|[{};=<>]"
 _SENTENCE_END = r"[\p{L})”\"][.!?]\s|[。！？]"
@@ -30,49 +26,80 @@ def finish_length(text: pl.Expr) -> pl.Expr:
     return (pl.col("finish_reason") == "length").fill_null(False)
 
 
+def _dangles(texts: pl.Series) -> pl.Series:
+    text = pl.col("text").str.strip_chars_end()
+    return texts.alias("text").to_frame().select(count_matches(text, "dangling") > 0).to_series()
+
+
 @measure(pl.Boolean, "response")
 def ends_dangling(text: pl.Expr) -> pl.Expr:
     """The last word or mark cannot end a text: a comma, a colon, an opening bracket, "and", 以及."""
-    return count_phrases(text.str.strip_chars_end(), "dangling") > 0
+    return on_candidates(counted(text, "end") != END_SENTENCE, _dangles, text)
+
+
+def _stops_in_prose(texts: pl.Series) -> pl.Series:
+    text = pl.col("text")
+    last = text.str.strip_chars_end().str.extract(r"([^\n]*)\z")
+    prose = (word_count(last) >= _PROSE_WORDS) & ~last.str.contains(_NO_PROSE)
+    open_end = last.str.strip_chars_end(_CLOSERS).str.contains(r"[\p{L}\p{N}]\z")
+    return (
+        texts.alias("text").to_frame().select(prose & open_end & text.str.contains(_SENTENCE_END)).to_series()
+    )
 
 
 @measure(pl.Boolean, "response")
 def ends_in_mid_sentence(text: pl.Expr) -> pl.Expr:
     """Ends in a letter or digit, though it is prose (after C4): sentences end before, and the last line
     has at least 8 words and is neither a list item nor closed by a hashtag."""
-    last = text.str.strip_chars_end().str.extract(r"([^\n]*)\z")
-    prose = (word_count(last) >= _PROSE_WORDS) & ~last.str.contains(_NO_PROSE)
-    open_end = last.str.strip_chars_end(_CLOSERS).str.contains(r"[\p{L}\p{N}]\z")
-    return prose & open_end & text.str.contains(_SENTENCE_END)
+    may = (counted(text, "end") == END_WORD) & (counted(text, "words") >= _PROSE_WORDS)
+    return on_candidates(may, _stops_in_prose, text)
 
 
 @measure(pl.Boolean, "instruction", "response")
 def ends_in_ellipsis(text: pl.Expr) -> pl.Expr:
     """Ends in three dots or an ellipsis; Gopher (A.1.1) counts lines that do."""
-    return text.str.strip_chars_end(_CLOSERS + "\n\r").str.contains(r"(?:\.\.\.|…|。。。)\z")
+    return counted(text, "ends_in_ellipsis") > 0
 
 
 @measure(pl.Boolean, "instruction", "response")
 def open_fence(text: pl.Expr) -> pl.Expr:
     """A Markdown code fence is opened and not closed."""
-    return text.str.count_matches(_FENCE) % 2 == 1
+    return counted(text, "fences") % 2 == 1
 
 
 @measure(pl.UInt32, "response")
 def unclosed_brackets(text: pl.Expr) -> pl.Expr:
-    """Brackets opened more often than closed, of all kinds together: "[0, 1)" is balanced."""
-    plain = text.str.replace_all(_NO_BRACKET, "")
-    opened = plain.str.count_matches(r"[(\[{（【［]").cast(pl.Int64)
-    return (opened - plain.str.count_matches(r"[)\]}）】］]")).clip(lower_bound=0)
+    """Brackets opened more often than closed, of all kinds together: "[0, 1)" is balanced. "1)" at a line's start
+    closes what nothing opened, ":(" opens what nothing closes: these do not count."""
+    return counted(text, "open_brackets")
 
 
 @measure(pl.Boolean, "response")
 def unclosed_quotes(text: pl.Expr) -> pl.Expr:
     """An odd number of straight double quotes (those behind a backslash apart), or “ 「 『 《 without its
     other half."""
-    odd = (text.str.count_matches('"', literal=True) + text.str.count_matches('\\"', literal=True)) % 2 == 1
-    pairs = [
-        text.str.count_matches(opening, literal=True) > text.str.count_matches(closing, literal=True)
-        for opening, closing in ("“”", "「」", "『』", "《》")
-    ]
-    return pl.any_horizontal(odd, *pairs)
+    return counted(text, "open_quotes") > 0
+
+
+@measure(pl.Boolean, "response")
+def unclosed_maths(text: pl.Expr) -> pl.Expr:
+    r"""LaTeX is opened and not closed: $$, \\(, \\[ or \\begin."""
+    return counted(text, "open_maths") > 0
+
+
+@measure(pl.Boolean, "response")
+def unclosed_json(text: pl.Expr) -> pl.Expr:
+    """The text begins as JSON does, and its brackets outside of strings are still open at its end."""
+    return counted(text, "open_json") > 0
+
+
+@measure(pl.Boolean, "response")
+def unclosed_table(text: pl.Expr) -> pl.Expr:
+    """The last line is a row of a Markdown table that lacks the bar at its end, which rows before it have."""
+    return counted(text, "open_table") > 0
+
+
+@measure(pl.Boolean, "response")
+def unclosed_list(text: pl.Expr) -> pl.Expr:
+    """The last line is the marker of a list item without the item: "4.", "-"."""
+    return counted(text, "open_item") > 0

@@ -1,0 +1,975 @@
+"""The compiled pass: texts, as the UTF-8 that Arrow holds, to counts.
+
+``read_texts`` looks at each character once and writes the counts of ``COUNTS``, one column of ``counts`` a
+text. Words are hashed in lower case; what is counted over words (n-grams, loops, what was copied) is counted
+over their hashes. Everything is linear in the text: 20 rounds over its words at the most for n-grams, 64 for
+loops. See ``hydata.curation.compiled`` for what kernels are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hydata.curation.characters import CHARACTER, OTHER, SPACE, WORD
+from hydata.curation.compiled import decoded, kernel, mixed, taken
+from hydata.curation.reading.characters import (
+    ANCHOR,
+    BASE64,
+    BULLET,
+    CLOSER,
+    CLOSES,
+    CONTROL,
+    CYRILLIC,
+    LATIN,
+    LATIN_1,
+    LETTER,
+    LOWER,
+    NUMBER,
+    OPENS,
+    RADICAL,
+    RARE,
+    SCRIPT,
+    SCRIPT_SHIFT,
+    SUSPECT,
+    SYMBOL,
+    TERMINAL,
+    TONE,
+    UNASSIGNED,
+    UPPER,
+)
+
+UInt8Array = npt.NDArray[np.uint8]
+UInt32Array = npt.NDArray[np.uint32]
+UInt64Array = npt.NDArray[np.uint64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+COUNTS = (
+    "characters",
+    "words",
+    "cjk",  # words of one Chinese or Japanese character
+    "word_characters",
+    "inked",  # characters that are not white space
+    "letter_words",
+    "symbols",
+    "controls",
+    "unassigned",
+    "replacements",
+    "han_faults",  # radicals alone, Latin-1 letters between two Chinese characters
+    "rare_han",
+    "pinyin_words",
+    "scripts",  # a bit a script
+    "script_changes",  # words of another script than the word before
+    "mixed_script_words",
+    "suspects",  # pairs that mojibake is made of
+    "suspect_at",  # the byte where the first of them stands
+    "base64_characters",
+    "longest_run",  # of one letter or digit
+    "braces",
+    "hashes",
+    "ellipses",
+    "sentences",
+    "newlines",
+    "lines",  # not empty
+    "terminal_lines",
+    "ellipsis_lines",
+    "bullet_lines",
+    "short_lines",
+    "line_characters",
+    "worded_lines",  # with a letter or digit
+    "worded_line_characters",
+    "paragraphs",
+    "paragraph_characters",
+    "list_items",
+    "fences",
+    "open_brackets",
+    "open_quotes",
+    "open_maths",
+    "open_json",
+    "open_table",
+    "open_item",
+    "end",  # END_*: what the text ends with
+    "ends_in_ellipsis",
+    "duplicate_lines",
+    "duplicate_line_characters",
+    "duplicate_paragraphs",
+    "duplicate_paragraph_characters",
+    "distinct_words",
+    "top_2gram",  # characters of the most frequent n-gram times its count
+    "top_3gram",
+    "top_4gram",
+    "duplicate_5gram",  # characters in n-grams that occurred before
+    "duplicate_6gram",
+    "duplicate_7gram",
+    "duplicate_8gram",
+    "duplicate_9gram",
+    "duplicate_10gram",
+    "loop_words",  # at the end, in a unit that is repeated at least three times
+)
+"""Rows of ``counts``."""
+PAIR_COUNTS = ("grams", "copied_grams", "asked_grams", "echoed_grams", "same_words")
+"""Of a text and its source: 5-grams of the text, those that stand in the source; of the source, those that
+stand in the text; whether both have the same words."""
+
+END_NOTHING, END_SENTENCE, END_WORD, END_OTHER = 0, 1, 2, 3
+SHORT_LINE = 30
+"""Characters of a short line (FineWeb); a Chinese or Japanese one counts for two."""
+BASE64_RUN = 40
+GRAM_WORDS = 5
+LONGEST_LOOP = 64
+ANCHOR_SLOTS = 4096
+SEED = np.uint64(0x243F6A8885A308D3)  # of pi
+
+_I = {name: row for row, name in enumerate(COUNTS)}
+_TOP, _DUPLICATE = _I["top_2gram"], _I["duplicate_5gram"]
+_LINES, _PARAGRAPHS = _I["duplicate_lines"], _I["duplicate_paragraphs"]
+_DISTINCT, _LOOP, _CJK = _I["distinct_words"], _I["loop_words"], _I["cjk"]
+_U64 = np.uint64
+_PRIME = _U64(0x9E3779B97F4A7C15)
+_NEWLINE, _FFFD = 10, 0xFFFD
+_ANCHOR_SHIFT = _U64(64 - 12)
+
+
+@kernel
+def anchored(keys: UInt64Array, values: UInt64Array, key: Any) -> Any:
+    """What stands under a key in the table of anchors; 0: nothing."""
+    slot = np.int64(key >> _ANCHOR_SHIFT)
+    while keys[slot] != _U64(0):
+        if keys[slot] == key:
+            return values[slot]
+        slot = (slot + 1) & (ANCHOR_SLOTS - 1)
+    return _U64(0)
+
+
+@kernel
+def hash_anchors(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -> None:
+    """Anchors, as lower-case code points, to what ``read_text`` looks them up by."""
+    for i in range(len(starts) - 1):
+        value = SEED
+        for k in range(starts[i], starts[i + 1]):
+            value = taken(value, _U64(points[k]))
+        hashes[i] = value
+
+
+@kernel
+def put(out: Any, row: Any, values: Any) -> Any:
+    """Write values, no more than the 30 that numba takes in a tuple, from a row on; the row after them."""
+    for k in range(len(values)):
+        out[row + k] = values[k]
+    return row + len(values)
+
+
+@kernel
+def item_end(data: UInt8Array, at: Any, end: Any) -> Any:
+    """Where the marker of a list item at the beginning of a line ends; -1 where there is none. A marker is a
+    bullet and a space, or up to three digits and one of . ) : 、 ． ）."""
+    if at >= end:
+        return -1
+    if data[at] == 0x2D or data[at] == 0x2A or data[at] == 0x2B:  # - * +
+        if at + 1 == end:
+            return end
+        return at + 2 if data[at + 1] == 0x20 else -1
+    if at + 3 <= end and data[at] == 0xE2 and data[at + 1] == 0x80 and data[at + 2] == 0xA2:  # a round bullet
+        return at + 3
+    place = at
+    while place < end and place - at < 3 and 0x30 <= data[place] <= 0x39:
+        place += 1
+    if place == at or place >= end:
+        return -1
+    if data[place] == 0x29:
+        return place + 1
+    if data[place] == 0x2E or data[place] == 0x3A:  # not 3.5 and 12:30
+        return -1 if place + 1 < end and 0x30 <= data[place + 1] <= 0x39 else place + 1
+    if place + 3 <= end:
+        if data[place] == 0xE3 and data[place + 1] == 0x80 and data[place + 2] == 0x81:
+            return place + 3
+        if data[place] == 0xEF and data[place + 1] == 0xBC and data[place + 2] in (0x8E, 0x89):
+            return place + 3
+    return -1
+
+
+@kernel
+def read_text(
+    data: UInt8Array,
+    begin: Any,
+    stop: Any,
+    marks: UInt32Array,
+    lower: UInt32Array,
+    encodings: UInt32Array,
+    keys: UInt64Array,
+    values: UInt64Array,
+    words: UInt64Array,
+    sizes: Int32Array,
+    lines: UInt64Array,
+    widths: Int32Array,
+    paragraphs: UInt64Array,
+    heights: Int32Array,
+    out: Any,
+) -> Any:
+    """Counts of one text into ``out``; its words into ``words`` and ``sizes`` (characters), its lines with a
+    letter or digit and its paragraphs likewise. How many of each there are, and its anchors."""
+    characters = count = cjk = word_characters = inked = letter_words = np.int64(0)
+    symbols = controls = unassigned = replacements = han_faults = rare_han = pinyin = np.int64(0)
+    scripts = script_changes = mixed_script = suspects = suspect_at = np.int64(0)
+    base64_characters = base64_run = base64_flags = np.int64(0)
+    longest_run = run = np.int64(0)
+    braces = hashes = ellipses = sentences = newlines = np.int64(0)
+    line_count = terminal_lines = ellipsis_lines = bullet_lines = short_lines = np.int64(0)
+    line_characters = worded_characters = np.int64(0)
+    paragraph_characters = np.int64(0)
+    items = fences = np.int64(0)
+    opened = straight = curly = corner = white_corner = angle = np.int64(0)
+    dollars = parens = squares = environments = np.int64(0)
+    depth = json = np.int64(0)  # json: 0 nothing yet, 1 a bracket, 2 it is JSON, 3 it is not
+    in_string = False
+    row_closed = open_table = open_item = False
+    bits = _U64(0)
+
+    in_word = False
+    word, size, word_flags, word_script, word_at = SEED, np.int64(0), np.int64(0), np.int64(0), begin
+    last_script = letter_script = np.int64(0)  # of the last word; of the character before, if a letter
+    syllable = False
+    han = _U64(0)  # the hash of the character before, if it is Chinese or Japanese
+    leads = np.int64(0)
+    before = before_2 = np.int64(0)  # the code points before
+    latin_between = False  # a Chinese character, then Latin-1 letters
+
+    line, line_words, line_others, width = SEED, np.int64(0), np.int64(0), np.int64(0)
+    line_at = line_stop = begin
+    line_started, inked_until = np.int64(-1), np.int64(0)
+    line_last = np.int64(0)  # code point
+    ending, dots, pending = np.int64(END_NOTHING), np.int64(0), False  # closing quotes and brackets aside
+    ends_in_ellipsis = line_worded = False
+    paragraph, paragraph_size = SEED, np.int64(0)
+    line_total = paragraph_total = np.int64(0)
+
+    at = begin
+    final = False
+    while not final:
+        if at < stop:
+            first = data[at]
+            mark = np.int64(marks[first]) if first < 0x80 else np.int64(0)
+            if first < 0x80 and mark & 3 == WORD:  # most of most texts
+                start = at
+                if line_started < 0:
+                    line_started, line_at = characters, at
+                if mark & LETTER and letter_script == CYRILLIC:
+                    mixed_script += 1
+                if not in_word:
+                    in_word, word, size, word_flags = True, SEED, np.int64(0), np.int64(0)
+                    word_script, word_at = np.int64(0), at
+                flags = np.int64(0)
+                char = np.int64(first)
+                while True:
+                    flags |= mark
+                    word = taken(word, _U64(lower[char]))
+                    if char == before:
+                        run += 1
+                        longest_run = max(longest_run, run)
+                    else:
+                        run = np.int64(1)
+                    before_2, before = before, char
+                    at += 1
+                    if at >= stop:
+                        break
+                    char = np.int64(data[at])
+                    if char >= 0x80:
+                        break
+                    following = np.int64(marks[char])
+                    if following & 3 != WORD:
+                        break
+                    mark = following
+                length = at - start
+                characters += length
+                inked += length
+                size += length
+                word_flags |= flags
+                base64_run += length
+                base64_flags |= flags
+                if flags & LETTER:
+                    scripts |= 1 << LATIN
+                    if word_script == 0:
+                        word_script = np.int64(LATIN)
+                letter_script = np.int64(LATIN) if mark & LETTER else np.int64(0)
+                longest_run = max(longest_run, np.int64(1))
+                leads = np.int64(0)
+                han = _U64(0)
+                line_stop, line_last, inked_until = at, before, characters
+                ending, dots, pending = np.int64(END_WORD), np.int64(0), False
+                line_worded = True
+                latin_between = False
+                if json == 1:
+                    json = np.int64(2 if first < 0x3A else 3)  # a number, or prose in brackets
+                elif json == 0:
+                    json = np.int64(3)
+                continue
+            place = at
+            point, at = decoded(data, at, stop)
+            mark = np.int64(marks[point])
+            characters += 1
+        else:
+            final = True
+            place = at
+            point, mark = np.int64(_NEWLINE), np.int64(SPACE)
+        kind = mark & 3
+
+        if mark & SUSPECT:
+            encoding = np.int64(encodings[point])
+            if leads & (encoding >> 16) or 0x80 <= point < 0xA0:
+                suspects += 1
+                if suspects == 1:
+                    suspect_at = place - begin
+            leads = encoding & 0xFFFF
+        else:
+            if point == 0x20 and (before == 0xC3 or before == 0x413):
+                suspects += 1
+                if suspects == 1:
+                    suspect_at = place - begin
+            leads = np.int64(0)
+        if not mark & BASE64:
+            if (
+                base64_run >= BASE64_RUN
+                and base64_flags & UPPER
+                and base64_flags & LOWER
+                and base64_flags & NUMBER
+            ):
+                base64_characters += base64_run
+            base64_run = base64_flags = np.int64(0)
+        elif kind == OTHER:
+            base64_run += 1
+        script = (mark >> SCRIPT_SHIFT) & SCRIPT
+        if script:
+            scripts |= 1 << script
+
+        if kind == WORD:
+            inked += 1
+            if line_started < 0:
+                line_started, line_at = characters - 1, place
+            if not in_word:
+                in_word, word, size, word_flags = True, SEED, np.int64(0), np.int64(0)
+                word_script, word_at = np.int64(0), place
+            word = taken(word, _U64(lower[point]))
+            size += 1
+            word_flags |= mark
+            if mark & LETTER:
+                if (letter_script == LATIN and script == CYRILLIC) or (
+                    letter_script == CYRILLIC and script == LATIN
+                ):
+                    mixed_script += 1
+                letter_script = script
+                if word_script == 0:
+                    word_script = script
+            else:
+                letter_script = np.int64(0)
+            if point == before:
+                run += 1
+            else:
+                run = np.int64(1)
+            longest_run = max(longest_run, run)
+            if mark & LATIN_1:
+                latin_between = latin_between or han != _U64(0)
+            else:
+                latin_between = False
+            if mark & UNASSIGNED:
+                unassigned += 1
+            han = _U64(0)
+            before_2, before = before, point
+            line_stop, line_last, inked_until = at, point, characters
+            ending, dots, pending = np.int64(END_WORD), np.int64(0), False
+            line_worded = True
+            if json < 2:
+                json = np.int64(3)
+            continue
+
+        if in_word:  # it is complete
+            in_word = False
+            words[count] = word
+            sizes[count] = size
+            count += 1
+            word_characters += size
+            if word_flags & LETTER:
+                letter_words += 1
+            numbered = (
+                2 <= size <= 7
+                and place - word_at == size
+                and 0x31 <= data[place - 1] <= 0x35
+                and word_flags & LOWER != 0
+                and word_flags & UPPER == 0
+                and not 0x30 <= data[place - 2] <= 0x39
+            )
+            if word_flags & TONE or (numbered and syllable):
+                pinyin += 1
+            syllable = numbered
+            bits |= anchored(keys, values, word)
+            line = taken(line, word)
+            line_words += 1
+            width += size
+            if word_script:
+                if last_script and last_script != word_script:
+                    script_changes += 1
+                last_script = word_script
+            if word_at > begin and data[word_at - 1] == 0x5C:  # a backslash
+                if (
+                    size == 5
+                    and data[word_at] == 0x62
+                    and data[word_at + 1] == 0x65
+                    and data[word_at + 2] == 0x67
+                ):
+                    environments += 1
+                elif (
+                    size == 3
+                    and data[word_at] == 0x65
+                    and data[word_at + 1] == 0x6E
+                    and data[word_at + 2] == 0x64
+                ):
+                    environments -= 1
+        if kind == SPACE:
+            if pending:
+                sentences += 1
+                pending = False
+            if point == _NEWLINE:
+                if not final:
+                    newlines += 1
+                if line_started >= 0:  # the line is complete
+                    length = inked_until - line_started
+                    line_count += 1
+                    line_characters += length
+                    ends_in_ellipsis = dots >= 3
+                    if ends_in_ellipsis:
+                        ellipsis_lines += 1
+                    elif ending == END_SENTENCE or line_last in (0x22, 0x201D, 0x300D, 0x300F):
+                        terminal_lines += 1
+                    if width <= SHORT_LINE:
+                        short_lines += 1
+                    opening = np.int64(data[line_at])
+                    if opening >= 0x80:
+                        opening, _ = decoded(data, line_at, stop)
+                    if np.int64(marks[opening]) & BULLET:
+                        bullet_lines += 1
+                    marker = item_end(data, line_at, line_stop)
+                    open_item = marker >= line_stop and items > 0
+                    if marker >= 0:
+                        items += 1
+                    if opening == 0x7C:  # a row of a table
+                        open_table = row_closed and line_last != 0x7C
+                        row_closed = row_closed or (line_last == 0x7C and line_stop - line_at > 1)
+                    else:
+                        open_table = row_closed = False
+                    if line_stop - line_at >= 3 and (opening == 0x60 or opening == 0x7E):
+                        if data[line_at + 1] == opening and data[line_at + 2] == opening:
+                            fences += 1
+                    if line_worded:
+                        lines[line_total], widths[line_total] = line, length
+                        line_total += 1
+                        worded_characters += length
+                    paragraph = taken(paragraph, line)
+                    paragraph_size += length
+                    paragraph_characters += length
+                elif paragraph_size:
+                    paragraphs[paragraph_total], heights[paragraph_total] = paragraph, paragraph_size
+                    paragraph_total += 1
+                    paragraph, paragraph_size = SEED, np.int64(0)
+                line, line_words, line_others, width = SEED, np.int64(0), np.int64(0), np.int64(0)
+                line_started, line_worded, dots = np.int64(-1), False, np.int64(0)
+        else:
+            inked += 1
+            if line_started < 0:
+                line_started, line_at = characters - 1, place
+            if mark & UNASSIGNED:
+                unassigned += 1
+            if kind == CHARACTER:
+                value = taken(SEED, _U64(point))
+                words[count] = value
+                sizes[count] = 1
+                count += 1
+                cjk += 1
+                word_characters += 1
+                letter_words += 1
+                bits |= anchored(keys, values, value)
+                if han:
+                    bits |= anchored(keys, values, taken(han, _U64(point)))
+                line = taken(line, value)
+                line_words += 1
+                width += 2
+                if last_script and last_script != script:
+                    script_changes += 1
+                last_script = script
+                if point == before:
+                    run += 1
+                else:
+                    run = np.int64(1)
+                longest_run = max(longest_run, run)
+                if mark & RARE:
+                    rare_han += 1
+                if latin_between:
+                    han_faults += 1
+                han = value
+                syllable = False
+                ending, dots, pending = np.int64(END_WORD), np.int64(0), False
+                line_worded = True
+                if json < 2:
+                    json = np.int64(3)
+            else:
+                line = taken(line, _U64(point))
+                line_others += 1
+                width += 1
+                if mark & SYMBOL:
+                    symbols += 1
+                if mark & CONTROL:
+                    controls += 1
+                if mark & RADICAL:
+                    han_faults += 1
+                if point == _FFFD:
+                    replacements += 1
+                if mark & ANCHOR:
+                    bits |= anchored(keys, values, taken(SEED, _U64(point)))
+                if json < 2:
+                    if json == 0:
+                        json = np.int64(1 if point == 0x7B or point == 0x5B else 3)
+                    else:
+                        json = np.int64(2 if point in (0x22, 0x7B, 0x5B, 0x2D, 0x7D, 0x5D) else 3)
+                if point == 0x22:
+                    if before != 0x5C:
+                        straight += 1
+                        in_string = not in_string
+                elif mark & OPENS:
+                    face = before in (0x3A, 0x3B, 0x3D) or (
+                        before in (0x27, 0x2D) and before_2 in (0x3A, 0x3B, 0x3D)
+                    )
+                    if not face:
+                        opened += 1
+                    if before == 0x5C and before_2 != 0x5C:
+                        if point == 0x28:
+                            parens += 1
+                        elif point == 0x5B:
+                            squares += 1
+                    if point == 0x7B:
+                        braces += 1
+                    if point < 0x80 and point != 0x28 and not in_string:
+                        depth += 1
+                elif mark & CLOSES:
+                    numbered_item = (
+                        point in (0x29, 0xFF09)
+                        and line_others == 1
+                        and 1 <= line_words <= 3
+                        and characters - 1 - line_started <= 3
+                    )
+                    if not numbered_item:
+                        opened -= 1
+                    if before == 0x5C and before_2 != 0x5C:
+                        if point == 0x29:
+                            parens -= 1
+                        elif point == 0x5D:
+                            squares -= 1
+                    if point == 0x7D:
+                        braces += 1
+                    if point < 0x80 and point != 0x29 and not in_string:
+                        depth -= 1
+                elif point == 0x24:
+                    if before == 0x24:
+                        dollars += 1
+                        point = np.int64(0)  # a third one begins anew
+                elif point == 0x23:
+                    hashes += 1
+                elif point == 0x201C:
+                    curly += 1
+                elif point == 0x201D:
+                    curly -= 1
+                elif point == 0x300C:
+                    corner += 1
+                elif point == 0x300D:
+                    corner -= 1
+                elif point == 0x300E:
+                    white_corner += 1
+                elif point == 0x300F:
+                    white_corner -= 1
+                elif point == 0x300A:
+                    angle += 1
+                elif point == 0x300B:
+                    angle -= 1
+                if mark & TERMINAL:
+                    if point == 0x2E or point == 0x3002:
+                        dots += 1
+                        if dots == 3:
+                            ellipses += 1
+                    elif point == 0x2026:
+                        if dots < 3:
+                            ellipses += 1
+                        dots = np.int64(3)
+                    else:
+                        dots = np.int64(0)
+                    if point in (0x3002, 0xFF01, 0xFF1F):
+                        if ending != END_SENTENCE:
+                            sentences += 1
+                        pending = False
+                    else:
+                        pending = ending != END_NOTHING
+                    ending = np.int64(END_SENTENCE)
+                elif not mark & CLOSER:
+                    ending, dots, pending = np.int64(END_OTHER), np.int64(0), False
+                han = _U64(0)
+            line_stop, line_last, inked_until = at, point, characters
+        letter_script = np.int64(0)
+        latin_between = False
+        if kind == SPACE:
+            han = _U64(0)
+        before_2, before = before, point
+    if paragraph_size:
+        paragraphs[paragraph_total], heights[paragraph_total] = paragraph, paragraph_size
+        paragraph_total += 1
+    row = np.int64(0)
+    row = put(
+        out,
+        row,
+        (
+            characters,
+            count,
+            cjk,
+            word_characters,
+            inked,
+            letter_words,
+            symbols,
+            controls,
+            unassigned,
+            replacements,
+            han_faults,
+            rare_han,
+            pinyin,
+            scripts,
+            script_changes,
+        ),
+    )
+    row = put(
+        out,
+        row,
+        (
+            mixed_script,
+            suspects,
+            suspect_at,
+            base64_characters,
+            longest_run,
+            braces,
+            hashes,
+            ellipses,
+            sentences,
+            newlines,
+            line_count,
+            terminal_lines,
+            ellipsis_lines,
+            bullet_lines,
+            short_lines,
+        ),
+    )
+    row = put(
+        out,
+        row,
+        (
+            line_characters,
+            line_total,
+            worded_characters,
+            paragraph_total,
+            paragraph_characters,
+            items,
+            fences,
+            max(opened, np.int64(0)),
+            np.int64(straight % 2 or curly > 0 or corner > 0 or white_corner > 0 or angle > 0),
+            np.int64(dollars % 2 or parens > 0 or squares > 0 or environments > 0),
+            np.int64(json == 2 and depth > 0),
+            np.int64(open_table),
+            np.int64(open_item),
+            ending,
+            np.int64(ends_in_ellipsis),
+        ),
+    )
+    return count, line_total, paragraph_total, bits
+
+
+@kernel
+def slot_of(table: UInt64Array, key: Any) -> Any:
+    """The slot of a key in a table of a power of two, where it is or may be put; no key is 0."""
+    slot = np.int64(mixed(key) & _U64(len(table) - 1))
+    while table[slot] != _U64(0) and table[slot] != key:
+        slot = (slot + 1) & (len(table) - 1)
+    return slot
+
+
+@kernel
+def room(count: Any) -> Any:
+    """The size of a table for so many keys: a power of two, at least half of it free."""
+    size = 64
+    while size < 2 * count:
+        size *= 2
+    return size
+
+
+@kernel
+def count_duplicates(
+    hashes: UInt64Array, lengths: Int32Array, count: Any, table: UInt64Array, out: Any, row: Any
+) -> None:
+    """How many of the values occurred before, and how long these are together."""
+    if count < 2:
+        return
+    table = table[: room(count)]
+    table[:] = _U64(0)
+    for k in range(count):
+        key = hashes[k] | _U64(1)
+        slot = slot_of(table, key)
+        if table[slot] == key:
+            out[row] += 1
+            out[row + 1] += lengths[k]
+        table[slot] = key
+
+
+@kernel
+def count_repeats(
+    words: UInt64Array,
+    sizes: Int32Array,
+    count: Any,
+    twice: bool,
+    table: UInt64Array,
+    seen: Int32Array,
+    grams: UInt64Array,
+    slots: Int32Array,
+    ends: Int64Array,
+    out: Any,
+) -> None:
+    """Distinct words, the most frequent 2- to 4-grams, and characters in 5- to 10-grams that occurred before
+    (of words ``twice`` as long where two make about one), by the greedy walk of Rae et al. (2021).
+
+    An n-gram can only occur again where the two (n-1)-grams in it do: only these are looked at, which soon
+    are none. ``slots`` is -1 where no n-gram begins that occurs again."""
+    if not count:
+        return
+    table = table[: room(count)]
+    for k in range(count):
+        grams[k] = words[k]
+        slots[k] = 0
+        ends[k + 1] = ends[k] + sizes[k]
+    step = 2 if twice else 1
+    for n in range(1, 10 * step + 1):
+        places = count - n + 1
+        if places < 2 and n > 1:
+            break
+        table[:] = _U64(0)
+        distinct = 0
+        again = False
+        for k in range(max(places, 1)):
+            if n > 1:
+                if slots[k] < 0 or slots[k + 1] < 0:
+                    slots[k] = -1
+                    continue
+                grams[k] = mixed(grams[k] * _PRIME + words[k + n - 1])
+            key = grams[k] | _U64(1)
+            slot = slot_of(table, key)
+            if table[slot] == key:
+                seen[slot] += 1
+                again = True
+            else:
+                table[slot] = key
+                seen[slot] = 1
+                distinct += 1
+            slots[k] = slot
+        slots[max(places, 0)] = -1
+        if n == 1:
+            out[_DISTINCT] = distinct
+        if not again:
+            break
+        for k in range(places):
+            if slots[k] >= 0 and seen[slots[k]] < 2:
+                slots[k] = -1
+        if n % step:
+            continue
+        if 2 <= n // step <= 4:
+            times = longest = np.int64(0)
+            for k in range(places):
+                if slots[k] >= 0:
+                    length = ends[k + n] - ends[k]
+                    if seen[slots[k]] > times or (seen[slots[k]] == times and length > longest):
+                        times, longest = np.int64(seen[slots[k]]), length
+            out[_TOP + n // step - 2] = min(times * longest, ends[count])
+        elif n // step >= 5:
+            covered = np.int64(0)
+            k = 0
+            while k < places:
+                if slots[k] < 0:
+                    k += 1
+                elif seen[slots[k]] < 0:
+                    covered += ends[k + n] - ends[k]
+                    k += n
+                else:
+                    seen[slots[k]] = -1
+                    k += 1
+            out[_DUPLICATE + n // step - 5] = covered
+
+
+@kernel
+def tail_loop(words: UInt64Array, count: Any) -> Any:
+    """Words at the end that repeat a unit of up to 64 words at least three times; 0 where none do."""
+    longest = np.int64(0)
+    for period in range(1, min(LONGEST_LOOP, count // 3) + 1):
+        same = np.int64(0)
+        while same + period < count and words[count - 1 - same] == words[count - 1 - same - period]:
+            same += 1
+        if same >= 2 * period and same + period > longest:
+            longest = same + period
+            if longest == count:
+                break
+    return longest
+
+
+@kernel
+def gram(words: UInt64Array, at: Any) -> Any:
+    """The hash of the 5-gram that begins there."""
+    value = _U64(GRAM_WORDS)
+    for k in range(at, at + GRAM_WORDS):
+        value = (value ^ words[k]) * _PRIME
+        value ^= value >> _U64(32)
+    return value | _U64(1)
+
+
+@kernel
+def count_shared(
+    words: UInt64Array,
+    count: Any,
+    source: UInt64Array,
+    source_count: Any,
+    table: UInt64Array,
+    seen: Int32Array,
+    out: Any,
+) -> None:
+    """``PAIR_COUNTS`` of a text and its source."""
+    same = count == source_count and count > 0
+    k = 0
+    while same and k < count:
+        same = words[k] == source[k]
+        k += 1
+    out[4] = 1 if same else 0
+    grams, asked = max(count - GRAM_WORDS + 1, 0), max(source_count - GRAM_WORDS + 1, 0)
+    out[0], out[2] = grams, asked
+    if not grams or not asked:
+        return
+    table = table[: room(source_count)]
+    table[:] = _U64(0)
+    for k in range(asked):
+        key = gram(source, k)
+        slot = slot_of(table, key)
+        if table[slot] != key:
+            table[slot] = key
+            seen[slot] = 0
+        seen[slot] += 1
+    for k in range(grams):
+        key = gram(words, k)
+        slot = slot_of(table, key)
+        if table[slot] == key:
+            out[1] += 1
+            if seen[slot] > 0:
+                out[3] += seen[slot]
+                seen[slot] = 0
+
+
+@kernel
+def read_texts(
+    data: UInt8Array,
+    offsets: Int64Array,
+    there: BoolArray,
+    source_data: UInt8Array,
+    source_offsets: Int64Array,
+    source_there: BoolArray,
+    marks: UInt32Array,
+    lower: UInt32Array,
+    encodings: UInt32Array,
+    keys: UInt64Array,
+    values: UInt64Array,
+    counts: UInt32Array,
+    anchors: UInt64Array,
+    source_counts: UInt32Array,
+    source_anchors: UInt64Array,
+    pairs: UInt32Array,
+) -> None:
+    """Texts and what each answers, UTF-8 and offsets, to ``COUNTS`` and anchors of both and ``PAIR_COUNTS``:
+    a column a text, all 0 for one that is not ``there``. They come zeroed."""
+    rows = len(offsets) - 1
+    most = np.int64(0)
+    for i in range(rows):
+        most = max(most, offsets[i + 1] - offsets[i], source_offsets[i + 1] - source_offsets[i])
+    most = (most + 1) // 2 + 1  # a word, a line or a paragraph has a character, and something between
+    words, source = np.empty(most, np.uint64), np.empty(most, np.uint64)
+    lines, paragraphs = np.empty(most, np.uint64), np.empty(most, np.uint64)
+    sizes, widths, heights = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    # Tables grow with the texts: few have as many words as their bytes allow.
+    table, seen = np.empty(1024, np.uint64), np.empty(1024, np.int32)
+    grams, slots, ends = np.empty(513, np.uint64), np.empty(513, np.int32), np.zeros(513, np.int64)
+    for i in range(rows):
+        source_count = np.int64(0)
+        for asked in range(2):
+            if asked == 0:
+                if not source_there[i]:
+                    continue
+                bytes_, begin, stop = source_data, source_offsets[i], source_offsets[i + 1]
+                out, into = source_counts[:, i], source
+            else:
+                if not there[i]:
+                    continue
+                bytes_, begin, stop = data, offsets[i], offsets[i + 1]
+                out, into = counts[:, i], words
+            count, line_total, paragraph_total, bits = read_text(
+                bytes_,
+                begin,
+                stop,
+                marks,
+                lower,
+                encodings,
+                keys,
+                values,
+                into,
+                sizes,
+                lines,
+                widths,
+                paragraphs,
+                heights,
+                out,
+            )
+            size = room(max(count, line_total, paragraph_total, source_count))
+            if size > len(table):
+                table, seen = np.empty(size, np.uint64), np.empty(size, np.int32)
+                grams, slots = np.empty(size // 2 + 1, np.uint64), np.empty(size // 2 + 1, np.int32)
+                ends = np.zeros(size // 2 + 1, np.int64)
+            count_duplicates(lines, widths, line_total, table, out, _LINES)
+            count_duplicates(paragraphs, heights, paragraph_total, table, out, _PARAGRAPHS)
+            count_repeats(into, sizes, count, 2 * out[_CJK] > count, table, seen, grams, slots, ends, out)
+            out[_LOOP] = tail_loop(into, count)
+            if asked == 0:
+                source_anchors[i] = bits
+                source_count = count
+            else:
+                anchors[i] = bits
+                if source_there[i]:
+                    count_shared(words, count, source, source_count, table, seen, pairs[:, i])
+
+
+@kernel
+def find_broken_orders(roles: UInt8Array, offsets: Int64Array, broken: BoolArray) -> None:
+    """Whether the roles of conversation i, s, u, a or t, are not: perhaps a system message, then user and
+    assistant in turn, tool results after the assistant's call; the last is anyone's but the system's."""
+    for i in range(len(offsets) - 1):
+        at, end = offsets[i], offsets[i + 1]
+        if at < end and roles[at] == 0x73:
+            at += 1
+        wrong = at == end
+        before = np.int64(0x61)
+        for k in range(at, end):
+            role = np.int64(roles[k])
+            if role == 0x75:
+                wrong |= before != 0x61
+            elif role == 0x61:
+                wrong |= (before == 0x61) | (k == at)
+            elif role == 0x74:
+                wrong |= (before == 0x75) | (k == at)
+            else:
+                wrong = True
+            before = role
+        broken[i] = wrong
