@@ -4,10 +4,10 @@
     python benchmarks/rules.py --only speed --contestants datatrove ...     # one section, one contestant
     python benchmarks/rules.py --only sizes --sizes 100000,1000000 ...
 
-Every contestant judges the same records (``judgements/corpus.py``: sentences of the texts in FOLDERs, English and
-Chinese, about 105 words each), in one process on one core, its texts in memory. What counts is the CPU time
-of the judging (user and system, the best of several passes), which depends little on what else the machine
-does; loading, reading and writing are left out. To be run by the Python of hydata's own environment.
+Every contestant judges the same records (``judgements/corpus.py``: sentences of the texts in FOLDERs, English
+and Chinese, about 105 words each), in one process on one core, its texts in memory. What counts is the CPU
+time of the judging (user and system, the best of several passes), which depends little on what else the
+machine does; loading, reading and writing are left out. To be run by the Python of hydata's own environment.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     parser.add_argument("--envs", type=Path, help="where the contestants' environments are, or will be built")
     parser.add_argument("--data", type=Path, help="where the records are, or will be written")
-    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="folders of English and Chinese text")
+    parser.add_argument(
+        "--texts", type=Path, nargs="+", required=True, help="folders of English and Chinese text"
+    )
     parser.add_argument("--out", type=Path, help="also write the page to this file")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     parser.add_argument("--contestants", default=",".join(p.name for p in PEERS), help="beside hydata")
@@ -135,7 +137,6 @@ def speed(setup: Setup, runs: list[Run]) -> str:
     rows = []
     for run in runs:
         rate = run.rate(*corpus.LANGUAGES)
-        beside = ours.get(f"common with {run.contestant.name}") if run.told != "whole" else None
         rows.append(
             [
                 run.contestant.name,
@@ -144,11 +145,10 @@ def speed(setup: Setup, runs: list[Run]) -> str:
                 *(f"{run.rate(language):,.0f}" for language in corpus.LANGUAGES),
                 f"{rate:,.0f}",
                 f"{ours['whole'] / rate:.1f}" if "whole" in ours and run.contestant is not HYDATA else "",
-                f"{beside / rate:.1f}" if beside and run.contestant is not HYDATA else "",
             ]
         )
     head = ["contestant", "measures", "records", "en a second", "zh a second", "both a second"]
-    head += ["hydata's whole set is faster by", "hydata's common set is faster by"]
+    head += ["hydata's whole set is faster by"]
     told = [f"- {peer.name}: {peer.note}" for peer in peers if peer.note]
     return "\n\n".join(
         [
@@ -226,8 +226,8 @@ def sizes(setup: Setup) -> str:
         [
             "## The whole command: `hydata judge rules`",
             table([*head, "peak MiB", "MiB written"], rows),
-            "From the start of the process to its end: imports, reading Parquet, all measures, writing Parquet. "
-            "Memory is the proportional set size of the process, sampled.",
+            "From the start of the process to its end: imports, reading Parquet, all measures, writing "
+            "Parquet. Memory is the proportional set size of the process, sampled.",
         ]
     )
 
@@ -235,7 +235,9 @@ def sizes(setup: Setup) -> str:
 def language(setup: Setup) -> str:
     """A section of the page: what is built on fastText beside bare fastText."""
     runs = [drive(setup, LANGUAGE, told) for told in LANGUAGE.sets]
-    bare = {language: next(r for r in runs if r.told == "bare").rate(language) for language in corpus.LANGUAGES}
+    bare = {
+        language: next(r for r in runs if r.told == "bare").rate(language) for language in corpus.LANGUAGES
+    }
     rows = [
         [
             run.told,
@@ -251,8 +253,8 @@ def language(setup: Setup) -> str:
         [
             "## Language beside bare fastText",
             table([*head, "en told right", "zh told right"], rows),
-            "Records a CPU second, one core. Bare is one call of `predict` for 16,384 lines, which were cut at 1,000 "
-            "characters and put on one line before the clock began; hydata's judge begins with the texts.",
+            "Records a CPU second, one core. Bare is one call of `predict` for 16,384 lines, which were cut "
+            "at 1,000 characters and put on one line before the clock began; hydata begins with the texts.",
         ]
     )
 

@@ -9,9 +9,9 @@ INFINITE = float("inf")
 
 @dataclass(frozen=True)
 class Pair:
-    """``peer`` and ``ours`` are columns of the two; a text is dropped below ``least`` or above ``most`` of ours.
-    ``rest``: the peer measures one minus it. ``decided``: the peer says only whether it drops (1) or not.
-    ``languages``: where the two mean the same."""
+    """``peer`` and ``ours`` are columns of the two; a text is dropped below ``least`` or above ``most`` of
+    ours. ``rest``: the peer measures one minus it. ``decided``: the peer says only whether it drops (1)
+    or not. ``languages``: where the two mean the same."""
 
     peer: str
     ours: str

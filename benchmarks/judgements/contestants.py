@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Contestant:
-    """``driver``: its script; ``records``: how many it is timed on, both languages together; ``packages``:
-    what pip installs (none: it runs in the environment of this benchmark); ``bare``: what pip installs without
-    what it asks for; ``sets``: what its driver can be told to do; ``note``: how it is used."""
+    """``driver``: its script; ``records``: how many it is timed on, both languages together; ``sets``: what
+    its driver can be told to do; ``packages``: what pip installs (none: it runs in the environment of this
+    benchmark); ``bare``: what pip installs without what it asks for; ``note``: how it is used."""
 
     name: str
     driver: str
@@ -22,20 +22,20 @@ class Contestant:
 
 ARROW = ("pyarrow", "numpy")
 
-HYDATA = Contestant("hydata", "drive_hydata.py", 200_000, ("whole",))
+HYDATA = Contestant("hydata", "drive_hydata.py", 200_000, ("whole", "compiled pass alone"))
 PEERS = (
     Contestant(
         "datatrove",
         "drive_datatrove.py",
-        6_000,
+        4_000,
         ("whole", "as documented", "words at white space"),
         ("datatrove[io,processing]==0.10.1", "spacy", "jieba", *ARROW),
-        note="GopherQualityFilter, GopherRepetitionFilter, C4QualityFilter and FineWebQualityFilter, called one "
-        "after the other on each document, which splits it into words once. Its English words are spaCy's "
-        "tokens, its Chinese ones jieba's, as its table of languages has it; both need no download. As "
+        note="GopherQualityFilter, GopherRepetitionFilter, C4QualityFilter and FineWebQualityFilter, called "
+        "one after the other on each document, which splits it into words once. English words are spaCy's "
+        "tokens, Chinese ones jieba's, as its table of languages has it; both need no download. As "
         "documented a filter stops at its first limit that is passed; for the whole set the limits are such "
         "that nothing stops it, so that all measures are computed, as hydata does. Words at white space: the "
-        "same with its splitter for languages that it has no other for, which makes one word of a Chinese line.",
+        "same with its splitter for languages without one, which makes one word of a Chinese line.",
     ),
     Contestant(
         "data-juicer",
@@ -43,8 +43,8 @@ PEERS = (
         10_000,
         ("whole", "common"),
         ("py-data-juicer==1.6.1", "aiohttp", "ray", *ARROW),
-        note="compute_stats_batched of its operators, with the context in which they share words and lines; no "
-        "datasets, no files, no keeping. Words are split at white space: its tokenizer for Chinese is a "
+        note="compute_stats_batched of its operators, with the context in which they share words and lines; "
+        "no data sets, no files, no keeping. Words are split at white space: its tokenizer for Chinese is a "
         "download, so a Chinese text has hardly more words than lines, and costs less than it should. Its "
         "list of stop words is a download too; it is given a short one. flagged_words has no list, "
         "language_id and perplexity have no model.",
@@ -52,7 +52,7 @@ PEERS = (
     Contestant(
         "nemo-curator",
         "drive_nemo_curator.py",
-        6_000,
+        4_000,
         ("whole", "common"),
         (
             "ray[data,default]==2.60.0",

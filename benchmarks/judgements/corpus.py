@@ -161,7 +161,9 @@ def write(folder: Path, count: int, texts: Sequence[Path], seed: int = 1) -> lis
         FileNotFoundError: ``texts`` hold too little of a language.
     """
     each = count // len(LANGUAGES)
-    paths = [folder / f"{language}-{at:07d}.parquet" for language in LANGUAGES for at in range(0, each, SHARD)]
+    paths = [
+        folder / f"{language}-{at:07d}.parquet" for language in LANGUAGES for at in range(0, each, SHARD)
+    ]
     if all(path.exists() for path in paths):
         return paths
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,23 +183,21 @@ def write_long(folder: Path, count: int, base: Sequence[Path]) -> list[Path]:
     """Parquet files of 100,000 records, both languages in turn: those of ``base`` as often as it takes, with
     a number of their own at the end. One file's rows are in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    halves = [pl.concat(pl.read_parquet(path) for path in base if path.stem.startswith(l)) for l in LANGUAGES]
+    halves = [
+        pl.concat(pl.read_parquet(path) for path in base if path.stem.startswith(language))["text"]
+        for language in LANGUAGES
+    ]
     paths = []
     for begin in range(0, count, LONG_SHARD):
         rows = min(LONG_SHARD, count - begin)
-        number = pl.int_range(begin, begin + rows)
-        kept = pl.int_range(0, rows)
-        high = min(half.height for half in halves)
-        columns = [
-            half["text"].gather((pl.int_range(begin // 2, (begin + rows + 1) // 2, eager=True)) % high)
+        each = [
+            half.gather(pl.int_range(begin // 2, (begin + rows + 1) // 2, eager=True) % len(half))
             for half in halves
         ]
-        frame = pl.DataFrame({"en": columns[0], "zh": columns[1]}).with_row_index("id")
-        mixed = frame.select(text=pl.concat_list("en", "zh")).explode("text").head(rows)
+        mixed = pl.DataFrame(dict(zip(LANGUAGES, each, strict=True))).select(pl.concat_list(LANGUAGES))
+        numbered = mixed.explode("en").head(rows).with_row_index("id", begin)
         path = folder / f"{begin:08d}.parquet"
-        mixed.select(id=number, text=pl.col("text") + " " + (kept + begin).cast(pl.String)).write_parquet(
-            path, compression="zstd"
-        )
+        numbered.select("id", text=pl.concat_str("en", "id", separator=" ")).write_parquet(path)
         paths.append(path)
     return paths
 
@@ -206,7 +206,9 @@ def read(texts: Sequence[Path], seed: int) -> Iterator[Source]:
     """The sentences of all ``.txt``, ``.json`` and ``.jsonl`` files under ``texts``, 60,000 a language at the
     most."""
     found: dict[str, dict[str, None]] = {language: {} for language in LANGUAGES}
-    files = sorted(p for folder in texts for p in folder.rglob("*") if p.suffix in (".txt", ".json", ".jsonl"))
+    files = sorted(
+        p for folder in texts for p in folder.rglob("*") if p.suffix in (".txt", ".json", ".jsonl")
+    )
     for path in files:
         for text in _strings(path):
             language = "zh" if len(_HAN.findall(text[:400])) * 4 > len(text[:400]) else "en"

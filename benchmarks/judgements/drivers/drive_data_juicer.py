@@ -19,7 +19,7 @@ from data_juicer.ops.filter import (
 from data_juicer.utils.constant import Fields
 from driver import LANGUAGES, SET, run
 
-STOP = {"en": "the be to of and that have with".split(), "zh": list("的了是在和有也不")}
+STOP = {"en": ["the", "be", "to", "of", "and", "that", "have", "with"], "zh": list("的了是在和有也不")}
 folder = Path("words")
 folder.mkdir()
 (folder / "stopwords.json").write_text(json.dumps(STOP, ensure_ascii=False), "utf-8")

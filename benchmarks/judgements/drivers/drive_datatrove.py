@@ -49,7 +49,12 @@ NO_LIMITS = {
     "max_non_alpha_words_ratio": -1,
     "min_stop_words": -1,
 }
-FINEWEB = {"line_punct_thr": 0.12, "short_line_thr": 0.67, "char_duplicates_ratio": 0.01, "new_line_ratio": 0.3}
+FINEWEB = {
+    "line_punct_thr": 0.12,
+    "short_line_thr": 0.67,
+    "char_duplicates_ratio": 0.01,
+    "new_line_ratio": 0.3,
+}
 FINEWEB_NO_LIMITS = {name: -1 if name == "line_punct_thr" else NEVER for name in FINEWEB}
 
 

@@ -70,5 +70,8 @@ def run(
         height = len(next(iter(columns.values())))
         tables.append(pa.table({"language": [language] * height, **columns}))
     pq.write_table(pa.concat_tables(tables, promote_options="default"), OUT)
-    told = {"seconds": seconds, "versions": ", ".join(f"{package} {version(package)}" for package in packages)}
+    told = {
+        "seconds": seconds,
+        "versions": ", ".join(f"{package} {version(package)}" for package in packages),
+    }
     print("\n" + json.dumps(told), flush=True)
