@@ -72,6 +72,24 @@ class Condition(Settings):
             return dtype.is_numeric()
         return dtype == pl.String
 
+    def expression(self) -> pl.Expr:
+        """Whether the condition holds, never null, over columns that are named as measures are; beside them, for
+        ``languages``, ``language.instruction_language``. It agrees with the SQL of ``decide`` on one judgement."""
+        measure = pl.col(self.measure)
+        if self.above is not None:
+            holds = measure.cast(pl.Float64) > self.above
+        elif self.below is not None:
+            holds = measure.cast(pl.Float64) < self.below
+        elif self.any_of is not None:
+            holds = measure.is_in(list(self.any_of))
+        elif isinstance(self.equals, bool | str):
+            holds = measure == self.equals
+        else:
+            holds = measure.cast(pl.Float64) == self.equals
+        if self.languages is not None:
+            holds &= pl.col("language.instruction_language").is_in(list(self.languages))
+        return holds.fill_null(False)
+
     @property
     def table(self) -> str:
         return self.measure.split(".")[0]

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from hydata.cli.console import err, out
 from hydata.cli.critic import CriticName, ModelsFile, RecipeFile, critic_alone, recipe_of
-from hydata.curation import files, language
+from hydata.curation import files, language, rules_alone
 from hydata.curation.alone import FileJudge, judge_files
 from hydata.curation.dedup.alone import judge_pieces
 from hydata.curation.semantic import alone
@@ -42,7 +42,7 @@ Assignments = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Another value of a setting; can be given again."),
 ]
 
-FILE_JUDGES = (language.ALONE,)
+FILE_JUDGES = (language.ALONE, rules_alone.ALONE)
 
 
 class Encoder(StrEnum):

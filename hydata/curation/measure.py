@@ -58,11 +58,11 @@ def measure(dtype: type[pl.DataType], *columns: Column) -> Callable[[Callable[[p
         name = rule.__name__
         expressions = {}
         for column in columns or ("text",):
-            value = rule(pl.col(column)).cast(dtype)
-            if column == "text":
-                expressions[name] = value
-            else:
-                expressions[f"{column}_{name}"] = pl.when(pl.col(column).is_not_null()).then(value)
+            text = pl.col(column)
+            there = pl.any_horizontal(pl.col(part).is_not_null() for part in parts_of(text))
+            expressions[name if column == "text" else f"{column}_{name}"] = pl.when(there).then(
+                rule(text).cast(dtype)
+            )
         return Measure(name=name, dtype=dtype(), expressions=expressions, doc=(rule.__doc__ or "").strip())
 
     return decorate

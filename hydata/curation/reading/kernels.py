@@ -370,10 +370,7 @@ def read_text(
             else:
                 run = np.int64(1)
             longest_run = max(longest_run, run)
-            if mark & LATIN_1:
-                latin_between = latin_between or han != _U64(0)
-            else:
-                latin_between = False
+            latin_between = bool(mark & LATIN_1 and (latin_between or han != _U64(0)))
             if mark & UNASSIGNED:
                 unassigned += 1
             han = _U64(0)
@@ -393,7 +390,7 @@ def read_text(
             word_characters += size
             if word_flags & LETTER:
                 letter_words += 1
-            numbered = (
+            numbered = bool(
                 2 <= size <= 7
                 and place - word_at == size
                 and 0x31 <= data[place - 1] <= 0x35
@@ -438,7 +435,7 @@ def read_text(
                     length = inked_until - line_started
                     line_count += 1
                     line_characters += length
-                    ends_in_ellipsis = dots >= 3
+                    ends_in_ellipsis = bool(dots >= 3)
                     if ends_in_ellipsis:
                         ellipsis_lines += 1
                     elif ending == END_SENTENCE or line_last in (0x22, 0x201D, 0x300D, 0x300F):
@@ -451,7 +448,7 @@ def read_text(
                     if np.int64(marks[opening]) & BULLET:
                         bullet_lines += 1
                     marker = item_end(data, line_at, line_stop)
-                    open_item = marker >= line_stop and items > 0
+                    open_item = bool(marker >= line_stop and items > 0)
                     if marker >= 0:
                         items += 1
                     if opening == 0x7C:  # a row of a table
@@ -459,9 +456,13 @@ def read_text(
                         row_closed = row_closed or (line_last == 0x7C and line_stop - line_at > 1)
                     else:
                         open_table = row_closed = False
-                    if line_stop - line_at >= 3 and (opening == 0x60 or opening == 0x7E):
-                        if data[line_at + 1] == opening and data[line_at + 2] == opening:
-                            fences += 1
+                    fence = opening == 0x60 or opening == 0x7E
+                    if (
+                        fence
+                        and line_stop - line_at >= 3
+                        and data[line_at + 1] == data[line_at + 2] == opening
+                    ):
+                        fences += 1
                     if line_worded:
                         lines[line_total], widths[line_total] = line, length
                         line_total += 1

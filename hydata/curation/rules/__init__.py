@@ -16,13 +16,23 @@ from importlib import resources
 
 import polars as pl
 
+from hydata.curation.files import ROWS
 from hydata.curation.measure import Measure, anchor_table
 from hydata.curation.reading import read
 from hydata.curation.turns import letters, parts
-from hydata.schema import JUDGEMENT_KEY, MESSAGE, Output, hash128, judgements_frame
+from hydata.schema import JUDGEMENT_KEY, Output, hash128, judgements_frame
 from hydata.stage import Context, MapStage, Settings
 
-__all__ = ["COLUMNS", "MEASURES", "STAGE", "VERSION", "RulesSettings", "measures", "measures_of_texts"]
+__all__ = [
+    "COLUMNS",
+    "MEASURES",
+    "STAGE",
+    "VERSION",
+    "RulesSettings",
+    "measures",
+    "measures_of_rows",
+    "measures_of_texts",
+]
 
 JUDGE = "rules"
 VERSION = 2
@@ -65,13 +75,21 @@ def measures(conversations: pl.DataFrame) -> pl.DataFrame:
 def measures_of_texts(texts: pl.Series) -> pl.DataFrame:
     """Every measure of texts that are no conversations, one row a text: each is measured as a response without
     an instruction, and what needs either or turns is null. A null text has no measures."""
-    rows = pl.DataFrame({"response": texts.cast(pl.String)}).with_columns(
-        *(pl.lit(None, pl.String).alias(name) for name in ("instruction", "rest", "tools", "finish_reason")),
-        messages=pl.lit(None, pl.List(MESSAGE)),
+    return measures_of_rows(
+        pl.DataFrame({"text": texts.cast(pl.String)}).match_to_schema(ROWS, missing_columns="insert")
     )
-    return _measured(
-        rows.select("messages", "tools", "finish_reason"), rows.select("instruction", "response", "rest")
+
+
+def measures_of_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Every measure of rows of files (``hydata.curation.files.ROWS``): of conversations as ``measures`` has them,
+    of texts as ``measures_of_texts``."""
+    plain = pl.col("messages").is_null()
+    texts = pl.concat([rows.select("messages", "text"), parts(rows["messages"])], how="horizontal").select(
+        pl.when(~plain).then(pl.col("instruction").fill_null("")),
+        pl.when(plain).then("text").otherwise("response").alias("response"),
+        "rest",
     )
+    return _measured(rows.select("messages", "finish_reason", tools=pl.lit(None, pl.String)), texts)
 
 
 def _measured(records: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
@@ -80,7 +98,7 @@ def _measured(records: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
     answered, asked = read(texts["response"], texts["instruction"], table)
     rest, _ = read(texts["rest"], pl.repeat(None, texts.height, dtype=pl.String, eager=True), table)
     counts = [
-        found.rename(lambda name, part=part: f"{part}:{name}")
+        found.rename({name: f"{part}:{name}" for name in found.columns})
         for part, found in (("response", answered), ("instruction", asked), ("rest", rest))
     ]
     frame = pl.concat([records, texts, *counts], how="horizontal").with_columns(letters(records["messages"]))

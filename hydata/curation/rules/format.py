@@ -68,12 +68,13 @@ def control_tokens(text: pl.Expr) -> pl.Expr:
     The trainer finds what to compute the loss on by these tokens, so one inside a text moves the mask.
     """
     there = pl.col("messages").map_batches(_may_hold_tokens, return_dtype=pl.Boolean)
-    return on_candidates(
+    found = on_candidates(
         there | pl.col("tools").str.contains("<|", literal=True).fill_null(False),
         _count_tokens,
         pl.col("messages"),
         pl.col("tools"),
     )
+    return pl.when(pl.col("messages").is_not_null()).then(found)
 
 
 def _empty_turns(messages: pl.Series) -> pl.Series:
@@ -219,7 +220,7 @@ _warnings_are_off = threading.Lock()
 @cache
 def _languages() -> Mapping[str, str]:
     """Name, in lower case, to code."""
-    found = {}
+    found: dict[str, str] = {}
     for line in phrases("languages"):
         code, *names = line.split()
         found.update((name.lower(), code) for name in names)

@@ -23,7 +23,9 @@ _PROSE_WORDS = 8
 @measure(pl.Boolean)
 def finish_length(text: pl.Expr) -> pl.Expr:
     """The model's server stopped at the token limit (OpenAI protocol, ``finish_reason``)."""
-    return (pl.col("finish_reason") == "length").fill_null(False)
+    return pl.when(pl.col("messages").is_not_null()).then(
+        (pl.col("finish_reason") == "length").fill_null(False)
+    )
 
 
 def _dangles(texts: pl.Series) -> pl.Series:
