@@ -37,15 +37,16 @@ def agreement(values: Mapping[tuple[str, str], pl.DataFrame]) -> str:
     return "\n\n".join(parts)
 
 
-_EXPLAINED = """Of the first {rows:,} records of each language: the share that both keep or both drop at the
-limit (Gopher's, C4's, FineWeb's), and how far the values are apart where the peer gives one. What differs by design:
+_EXPLAINED = """Of the first {rows:,} records of each language: the share that both keep or both drop
+at the limit (Gopher's, C4's, FineWeb's), and how far the values are apart where the peer gives one. What
+differs:
 
-- Words. datatrove's tokens include marks, which have no letter, so its share of words with a letter is lower; the
-  peers divide characters by all of the text, hydata by those in words, in lower case.
+- Words. datatrove's tokens include marks, which have no letter, so its share of words with a letter is
+  lower; the peers divide characters by all of the text, hydata by those in words, in lower case.
 - The most frequent n-gram. hydata gives 0 where none occurs twice, datatrove the share of the one n-gram. NeMo
-  Curator joins the words of an n-gram by spaces and looks for that in the text, which is never there in Chinese.
-- Chinese. NeMo Curator knows no Chinese mark that ends a sentence, and no Chinese letter. FineWeb's short line
-  has 30 characters; hydata takes 15 for Chinese.
+  Curator joins an n-gram's words by spaces and looks for that in the text, where it never is in Chinese.
+- Chinese. NeMo Curator knows no Chinese mark that ends a sentence, and no Chinese letter. FineWeb's short
+  line has 30 characters; hydata takes 15 for Chinese.
 - Bullets. datatrove knows two, hydata those of several scripts and * as well."""
 
 
