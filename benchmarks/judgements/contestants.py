@@ -22,12 +22,12 @@ class Contestant:
 
 ARROW = ("pyarrow", "numpy")
 
-HYDATA = Contestant("hydata", "drive_hydata.py", 200_000, ("whole", "compiled pass alone"))
+HYDATA = Contestant("hydata", "drive_hydata.py", 200_000, ("whole", "whole, two threads", "compiled pass alone"))
 PEERS = (
     Contestant(
         "datatrove",
         "drive_datatrove.py",
-        4_000,
+        2_000,
         ("whole", "as documented", "words at white space"),
         ("datatrove[io,processing]==0.10.1", "spacy", "jieba", *ARROW),
         note="GopherQualityFilter, GopherRepetitionFilter, C4QualityFilter and FineWebQualityFilter, called "
@@ -52,7 +52,7 @@ PEERS = (
     Contestant(
         "nemo-curator",
         "drive_nemo_curator.py",
-        4_000,
+        2_000,
         ("whole", "common"),
         (
             "ray[data,default]==2.60.0",
@@ -71,5 +71,13 @@ PEERS = (
         "filters import beside it. Every filter splits the text into words anew.",
     ),
 )
-LANGUAGE = Contestant("language", "drive_language.py", 200_000, ("bare", "hydata"))
-"""No rules: hydata's language judge and the fastText model under it."""
+BARE = {"language judge": "lid.176 bare", "scorer": "scorer bare"}
+"""What is built on fastText, and the model under it alone."""
+TWO = ", two threads"
+FASTTEXT = Contestant(
+    "fasttext",
+    "drive_fasttext.py",
+    100_000,
+    tuple(f"{what}{threads}" for pair in BARE.items() for what in pair for threads in ("", TWO)),
+)
+"""No rules: hydata's judges that are built on fastText."""
