@@ -73,8 +73,9 @@ class Condition(Settings):
         return dtype == pl.String
 
     def expression(self) -> pl.Expr:
-        """Whether the condition holds, never null, over columns that are named as measures are; beside them, for
-        ``languages``, ``language.instruction_language``. It agrees with the SQL of ``decide`` on one judgement."""
+        """Whether the condition holds, never null, over columns that are named as measures are; beside them,
+        for ``languages``, ``language.instruction_language``. It agrees with the SQL of ``decide`` on one
+        judgement."""
         measure = pl.col(self.measure)
         if self.above is not None:
             holds = measure.cast(pl.Float64) > self.above

@@ -1,5 +1,6 @@
 """Thresholds become decisions: every comparison, missing judges, best answers, checks of the file."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 
 from hydata.errors import ConfigError
-from hydata.policy import Policy, check_measures, decide, load_policy
+from hydata.policy import Condition, Policy, check_measures, decide, load_policy
 from hydata.recipe import table_schemas
 from hydata.schema import CONVERSATIONS, JUDGEMENT_KEY, Conversation, Message, conversations_frame
 from hydata.warehouse import create_view
@@ -231,3 +232,63 @@ def test_an_unknown_measure_is_told(measure: str) -> None:
     policy = Policy.model_validate({"final": {"drop": {"x": {"measure": measure, "above": 1}}}})
     with pytest.raises(ConfigError, match=measure):
         check_measures(policy, Path("policy.toml"), SCHEMAS, ["domain"])
+
+
+def test_a_condition_is_the_same_in_sql_and_in_polars() -> None:
+    rng = random.Random(9)
+    numbers = [None, 0.0, 0.25, 0.3, 0.30000001, 0.5, 1.0, 2.0, float("nan"), float("inf"), -1.0]
+    schemas = {
+        "numbers": pl.Schema({**JUDGEMENT_KEY, "value": pl.Float32(), "count": pl.UInt32()}),
+        "words": pl.Schema({**JUDGEMENT_KEY, "flag": pl.Boolean(), "word": pl.String()}),
+        "language": pl.Schema({**JUDGEMENT_KEY, "instruction_language": pl.String()}),
+    }
+    rows = 300
+    columns = pl.DataFrame(
+        {
+            "numbers.value": pl.Series([rng.choice(numbers) for _ in range(rows)], dtype=pl.Float32),
+            "numbers.count": pl.Series(
+                [rng.choice([None, 0, 1, 2, 7]) for _ in range(rows)], dtype=pl.UInt32
+            ),
+            "words.flag": [rng.choice([None, True, False]) for _ in range(rows)],
+            "words.word": [rng.choice([None, "tea", "茶", ""]) for _ in range(rows)],
+            "language.instruction_language": [rng.choice([None, "en", "zh"]) for _ in range(rows)],
+        }
+    )
+    tests: list[dict[str, object]] = []
+    for _ in range(120):
+        measure, comparison = rng.choice(
+            [
+                (
+                    "numbers.value",
+                    {rng.choice(["above", "below", "equals"]): rng.choice([0.3, 0.5, 1.0, 0, 2])},
+                ),
+                ("numbers.count", {rng.choice(["above", "below", "equals"]): rng.choice([0, 1, 1.5, 7])}),
+                ("words.flag", {"equals": rng.choice([True, False])}),
+                ("words.word", {"equals": rng.choice(["tea", "茶", ""])}),
+                ("words.word", {"any_of": rng.choice([["tea", "茶"], [""], []])}),
+            ]
+        )
+        limits = rng.choice([{}, {"languages": ["zh"]}, {"languages": ["en", "zh"]}, {"languages": []}])
+        tests.append({"measure": measure, **comparison, **limits})
+    conditions = {f"reason_{n}": Condition.model_validate(test) for n, test in enumerate(tests)}
+    ids = pl.Series("record_id", [f"{n:04}" for n in range(rows)])
+    con = duckdb.connect()
+    key = pl.DataFrame({"record_id": ids}).with_columns(
+        judge=pl.lit("j"), version=pl.lit("1"), repeat=pl.lit(0, pl.Int32)
+    )
+    for table in schemas:
+        own = columns.select(pl.col(f"^{table}\\..*$")).rename(lambda name: name.split(".")[1])
+        con.register(table, pl.concat([key, own], how="horizontal").to_arrow())
+    con.register(
+        "conversations",
+        pl.DataFrame({"record_id": ids})
+        .with_columns(step=pl.lit("dataset"), parent_ids=pl.lit([]))
+        .to_arrow(),
+    )
+    policy = Policy.model_validate({"final": {"drop": {k: c.model_dump() for k, c in conditions.items()}}})
+    by_sql = pl.concat(decide(con, policy, "final", schemas))["reasons"].to_list()
+    holds = columns.select(**{reason: c.expression() for reason, c in conditions.items()})
+    assert holds.null_count().sum_horizontal().item() == 0
+    by_polars = [[name for name in holds.columns if row[name]] for row in holds.iter_rows(named=True)]
+    assert by_sql == by_polars
+    assert 100 < sum(map(len, by_sql)) < rows * len(conditions)

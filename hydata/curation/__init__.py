@@ -13,6 +13,8 @@ duplicates   ``curation.dedup``         exact and fuzzy clusters, and which reco
 classifier   ``curation.classifier``    taxonomy labels, learnt from the model's labels
 ===========  =========================  ==================================================
 
+``curation.reading`` is the compiled pass in which the rules are counted.
+
 ``curation.balance`` is no judge: it chooses, from records that were kept, as many of each label as
 the target shares allow.
 """

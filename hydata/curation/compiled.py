@@ -70,8 +70,11 @@ def utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
         texts = pc.fill_null(texts, "")
     if not pa.types.is_large_string(texts.type):
         texts = texts.cast(pa.large_string())
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
-    places = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data, np.uint8), places
+    _, places, held = texts.buffers()
+    data, offsets = np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
+    if len(texts) and held is not None:
+        data = np.frombuffer(held, np.uint8)
+        offsets = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    # Some of Arrow's arrays can be written to; a kernel is compiled for each kind.
+    data.flags.writeable = offsets.flags.writeable = False
+    return data, offsets

@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
+from hydata.curation.turns import messages_of, parts, whole_text
 from hydata.errors import ConfigError
-from hydata.schema import MESSAGE, instruction_text, response_text
+from hydata.schema import MESSAGE, instruction_text
 
 Made = TypeVar("Made")
 
@@ -277,17 +278,18 @@ def _rows(batch: pa.RecordBatch, column: str) -> pl.DataFrame:
             _column(given, "finish_reason") if column == "messages" else pl.lit(None),
         )
     elif column == "instruction":
-        conversations = given.select(_alpaca(given))
+        conversations = given.select(_alpaca(given), finish_reason=pl.lit(None, pl.String))
     else:
         return pl.concat([nothing, given.select(text=column)], how="diagonal")
-    contents = pl.col("messages").list.eval(pl.element().struct.field("content")).list.drop_nulls()
-    there = contents.list.len() > 0
-    whole_rows = conversations.select(
-        pl.when(there).then(pl.col("messages")),
+    there = pl.col("text").is_not_null()
+    turns = conversations["messages"]
+    made = conversations.with_columns(whole_text(turns), *parts(turns))
+    whole_rows = made.select(
+        pl.when(there).then("messages"),
         "finish_reason",
-        pl.when(there).then(contents.list.join("\n\n")).alias("text"),
-        pl.when(there).then(instruction_text()).alias("instruction"),
-        response_text(),
+        "text",
+        pl.when(there).then(pl.col("instruction").fill_null("")),
+        "response",
     )
     return pl.concat([nothing, whole_rows], how="diagonal")
 
@@ -323,7 +325,7 @@ def _messages(turns: pl.Series) -> pl.Expr:
     return pl.col(turns.name).list.eval(made).alias("messages")
 
 
-def _alpaca(given: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
+def _alpaca(given: pl.DataFrame) -> pl.Series:
     """``messages`` of the system's line, the instruction with its input below it, and the answer."""
     asked = pl.concat_str(
         "instruction",
@@ -333,20 +335,9 @@ def _alpaca(given: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
     )
     system = _column(given, "system")
     answer = pl.coalesce(_column(given, "output"), _column(given, "response"))
-    turns = [
-        pl.when(content.is_not_null()).then(
-            pl.struct(
-                pl.lit(role).alias("role"),
-                content.alias("content"),
-                *(pl.lit(None, dtype).alias(n) for n, dtype in list(MESSAGE.to_schema().items())[2:]),
-            )
-        )
-        for role, content in (
-            ("system", pl.when(system.str.strip_chars() != "").then(system)),
-            ("user", pl.when(pl.col("instruction").is_not_null()).then(asked)),
-            ("assistant", answer),
-        )
-    ]
-    return pl.concat_list(turns).list.drop_nulls().alias("messages"), pl.lit(None, pl.String).alias(
-        "finish_reason"
+    contents = given.select(
+        system=pl.when(system.str.strip_chars() != "").then(system),
+        user=pl.when(pl.col("instruction").is_not_null()).then(asked),
+        assistant=answer,
     )
+    return messages_of(contents)

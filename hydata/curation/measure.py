@@ -2,8 +2,8 @@
 
 A family module under ``hydata.curation.rules`` writes a rule as a function of one text column, and
 ``@measure`` turns it into a :class:`Measure`; adding a rule is adding such a function. Beside the columns of
-``hydata.schema.CONVERSATIONS`` a rule may use three texts made from ``messages``: ``instruction``, ``response``
-(null while there is none) and ``text``, the contents of all turns; and of each text
+``hydata.schema.CONVERSATIONS`` a rule may use three texts made from ``messages``: ``instruction``,
+``response`` (null while there is none) and ``text``, the contents of all turns; and of each text
 
     counted(text, "lines")            what the compiled pass counted (``hydata.curation.reading.COUNTS``)
     count_phrases(text, "refusals")   matches of a list of regular expressions, on the texts that may have one
@@ -100,16 +100,22 @@ def on_candidates(
     return pl.map_batches([where.fill_null(False), *columns], run, return_dtype=dtype(), is_elementwise=True)
 
 
-def count_phrases(text: pl.Expr, name: str, look_at: Callable[[pl.Expr], pl.Expr] | None = None) -> pl.Expr:
-    """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines; of the part that
-    ``look_at`` makes of it, if it is given.
+def count_phrases(
+    text: pl.Expr,
+    name: str,
+    look_at: Callable[[pl.Expr], pl.Expr] | None = None,
+    where: pl.Expr | None = None,
+) -> pl.Expr:
+    """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines; of the part
+    that ``look_at`` makes of it, if it is given. ``where`` is a further condition that texts with a match
+    fulfil.
 
-    A file begins with a line "# anchors:" and words, Chinese characters, pairs of these or signs: every text that a
-    line matches has one of them. The compiled pass knows which texts do, and only these are searched.
+    A file begins with a line "# anchors:" and words, Chinese characters, pairs of these or signs: every text
+    that a line matches has one of them. The compiled pass knows which texts do, and only these are searched.
     """
     return pl.sum_horizontal(
         on_candidates(
-            has_anchor(pl.col(part), name),
+            has_anchor(pl.col(part), name) if where is None else has_anchor(pl.col(part), name) & where,
             partial(_count, name=name, look_at=look_at),
             pl.col(part),
         )
@@ -140,9 +146,9 @@ def _count(texts: pl.Series, name: str, look_at: Callable[[pl.Expr], pl.Expr] | 
 def count_matches(text: pl.Expr, name: str) -> pl.Expr:
     """As ``count_phrases``, of any column: every row is searched.
 
-    A line is a Rust regular expression, in any case, ``^`` at every line's start. Empty lines and lines that begin
-    with ``# `` are comments. Each phrase runs by itself: joined by ``|`` they lose the literals that a search skips
-    ahead by, and took 5 to 10 times as long.
+    A line is a Rust regular expression, in any case, ``^`` at every line's start. Empty lines and lines that
+    begin with ``# `` are comments. Each phrase runs by itself: joined by ``|`` they lose the literals that a
+    search skips ahead by, and took 5 to 10 times as long.
     """
     return pl.sum_horizontal(
         (text.str.count_matches("(?im)" + phrase) for phrase in phrases(name)), ignore_nulls=False

@@ -1,8 +1,8 @@
 """The rules alone, on files: every measure of each row, and whether a policy lets the row pass.
 
-The conditions are those on the table ``rules`` of a policy file, by default the one that ``hydata init`` writes:
-of the section gates.critique for a row with an answer, of gates.evolve for one with an instruction only, of
-gates.texts for a plain text, which is measured as an answer to nothing.
+The conditions are those on the table ``rules`` of a policy file, by default the one that ``hydata init``
+writes: of the section gates.critique for a row with an answer, of gates.evolve for one with an instruction
+only, of gates.texts for a plain text, which is measured as an answer to nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Conditions = Mapping[str, Mapping[str, Condition]]
 
 
 class RulesAloneSettings(Settings):
-    """``policy`` is a policy file; any other key is the reason of a condition, its value another threshold."""
+    """``policy`` is a policy file; any other key is the reason of a condition, its value another
+    threshold."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -49,7 +50,8 @@ class RulesAloneSettings(Settings):
         """The conditions of each section, with the thresholds given here.
 
         Raises:
-            ConfigError: the policy is wrong, or has no condition of that reason, or not with such a threshold.
+            ConfigError: the policy is wrong, or has no condition of that reason, or not with such a
+            threshold.
         """
         given = {
             reason: tuple(value) if isinstance(value, list) else value
@@ -155,9 +157,9 @@ ALONE = FileJudge(
     doc="""Measure the form of each row, and tell which a policy lets pass.
 
     One row is written for each row of the inputs, in order: `row`, a column for each measure of the rules (of
-    `instruction` and `response`; a text is a response to nothing), `passed`, and `reasons`, the conditions that
-    hold against it. Conditions are those of [gates.critique] of a policy file for rows with an answer, of
-    [gates.evolve] for instructions alone, of [gates.texts] for texts; `--set policy=FILE` takes them from
+    `instruction` and `response`; a text is a response to nothing), `passed`, and `reasons`, the conditions
+    that hold against it. Conditions are those of [gates.critique] of a policy file for rows with an answer,
+    of [gates.evolve] for instructions alone, of [gates.texts] for texts; `--set policy=FILE` takes them from
     another file, `--set REASON=VALUE` changes the threshold of one. A row without text has no measures.
     """,
     settings=RulesAloneSettings,

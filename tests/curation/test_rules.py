@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from hydata.curation import rules
+from hydata.curation.measure import count_matches
 from hydata.schema import JUDGEMENT_KEY, Conversation, Message, ToolCall, conversations_frame
 
 LABELLED = Path(__file__).parents[3] / "shared" / "data" / "labelled"
@@ -113,6 +114,100 @@ PROSE = "The tide goes out twice a day. "
         ("placeholders", "无", 1),
         ("placeholders", "There is no input to the function.", 0),
         ("urls", "See https://example.com/a and www.example.org.", 2),
+        ("urls", "见https://example.com/a。", 1),
+        ("invented_urls", "See https://www.example.com/a and http://www.python.org/doc.", 1),
+        ("invented_urls", "Go to https://shop.tea.notadomain/x or http://localhost:8000/.", 1),
+        ("invented_urls", "见 https://www.yourwebsite.com/图 和 https://www.gov.cn/。", 1),
+        ("missing_media", "As the image above shows, it rains.", 1),
+        ("missing_media", "如下图所示，天在下雨。", 1),
+        ("missing_media", "应用很广，例如图像识别。", 0),
+        ("lines", "one\n\n two \n", 2),
+        ("lines", "一\n二", 2),
+        ("sentences", "One. Two? Three", 2),
+        ("sentences", "一。二？三", 2),
+        ("sentences", "3.5 is a number", 0),
+        ("list_items", "1. a\n2) b\n- c\nd", 3),
+        ("list_items", "1、甲\n2. 乙\n• 丙", 3),
+        ("list_items", "3.5 kg\n12:30\n-x", 0),
+        ("mean_word_length", "ab abcd", 3.0),
+        ("mean_word_length", "他用GPT", 3.0),
+        ("symbol_word_ratio", "# a b c", 1 / 3),
+        ("symbol_word_ratio", "好……的...", 1.0),
+        ("symbol_word_ratio", "好的", 0.0),
+        ("bullet_line_fraction", "- a\nb", 0.5),
+        ("bullet_line_fraction", "• 甲\n· 乙\n丙\n丁", 0.5),
+        ("ellipsis_line_fraction", "a...\nb.", 0.5),
+        ("ellipsis_line_fraction", "甲……\n乙。", 0.5),
+        ("stop_words", "The cat and THE dog", 2),
+        ("stop_words", "Cats, dogs", 0),
+        ("stop_words_zh", "他的猫和我的狗", 3),
+        ("stop_words_zh", "猫狗", 0),
+        ("terminal_line_fraction", 'It rains.\nShe said "no"\nand so...\nthe end', 0.5),
+        ("terminal_line_fraction", "下雨了。\n他说：“好”\n还有……\n完", 0.5),
+        ("short_line_fraction", "short\n" + PROSE + PROSE, 0.5),
+        ("short_line_fraction", "短\n这一行里的汉字一共有十六个字左右吧", 0.5),
+        ("newline_word_ratio", "a\nb\nc d", 0.5),
+        ("newline_word_ratio", "甲\n乙", 0.5),
+        ("curly_braces", "f() { return 1; }", 2),
+        ("curly_braces", "没有", 0),
+        ("lorem_ipsum", "Lorem ipsum dolor sit amet", 1),
+        ("lorem_ipsum", "标题 lorem ipsum", 1),
+        ("lorem_ipsum", "Ipsum, lorem", 0),
+        ("web_notices", "Please enable JavaScript. By using it you accept our Privacy Policy.", 2),
+        ("web_notices", "版权所有 2020", 1),
+        ("web_notices", "JavaScript is a language.", 0),
+        ("duplicate_line_character_fraction", "ab\nabcd\nab", 2 / 8),
+        ("duplicate_line_character_fraction", "好吗\n好吗", 0.5),
+        ("duplicate_paragraph_character_fraction", "ab\n\nab\n\nc", 2 / 5),
+        ("duplicate_5gram_fraction", "a b c d e f a b c d e", 5 / 11),
+        ("duplicate_5gram_fraction", "a b c d e f g h", 0.0),
+        ("duplicate_5gram_fraction", "今天天气非常好哦对吗今天天气非常好哦对吗", 0.5),
+        ("duplicate_10gram_fraction", "a b c d e f g h i j a b c d e f g h i j", 0.5),
+        ("distinct_word_fraction", "a A b", 2 / 3),
+        ("distinct_word_fraction", "好好学", 2 / 3),
+        ("loop_fraction", "It is so. " + "no more tea " * 5, 15 / 18),
+        ("loop_fraction", "真的。" + "不要再说了" * 4, 20 / 22),
+        ("loop_fraction", "No, no, no.", 0.0),
+        ("longest_run", "hellooooo", 5),
+        ("longest_run", "哈哈哈", 3),
+        ("longest_run", "-----", 0),
+        ("unclosed_maths", "Thus $$x = 1", True),
+        ("unclosed_maths", "所以 \\[x = 1", True),
+        ("unclosed_maths", "\\begin{align} x \\end{align} and $$y$$ and \\(z\\) for $5", False),
+        ("unclosed_json", '{"a": [1, 2', True),
+        ("unclosed_json", '{"名": "茶", "价', True),
+        ("unclosed_json", '{"a": "}"}', False),
+        ("unclosed_json", "[Verse 1] (la la", False),
+        ("unclosed_table", "| a | b |\n|---|---|\n| 1 | 2", True),
+        ("unclosed_table", "| 甲 | 乙 |\n|---|---|\n| 一 |", False),
+        ("unclosed_list", "1. tea\n2.", True),
+        ("unclosed_list", "1. 茶\n2.", True),
+        ("unclosed_list", "The answer is 42.", False),
+        ("mark_fraction", "a!?.", 0.75),
+        ("mark_fraction", "好，，，", 0.75),
+        ("symbol_fraction", "好=＋=", 0.75),
+        ("letter_word_fraction", "一 2 三 4", 0.5),
+        ("script_change_fraction", "tea чай tea чай", 0.75),
+        ("script_change_fraction", "我用GPT写", 2 / 4),
+        ("rare_han_fraction", "浣犲ソ锛屼笘鐣", 6 / 7),
+        ("rare_han_fraction", "你好，世界", 0.0),
+        ("rare_han_fraction", "您好，請問臺灣在哪裡", 0.0),
+        ("pinyin_fraction", "wǒ hěn hǎo", 2 / 3),
+        ("pinyin_fraction", "ni3 hao3 ma", 1 / 3),
+        ("pinyin_fraction", "num1, num2 和 v2 v3", 1 / 5),
+        ("base64_fraction", "TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyByZWFzb24s", 1.0),
+        ("base64_fraction", "supercalifragilisticexpialidociousandmorelowerletters", 0.0),
+        ("base64_fraction", "字" * 64, 0.0),
+        ("invalid_python", "```python\nprint(1\n```", 1),
+        ("invalid_python", "代码：\n```py\nx = = 1\n```\n和\n```python\nx = 1\n```", 1),
+        ("invalid_python", "```python\n>>> 1 +\n```\n```js\nlet x = ;\n```", 0),
+        ("invalid_python", "```python\n" + "(" * 3_000 + "\n```", 0),
+        ("invalid_python", '```python\nprint("\\d")\n```', 0),
+        ("role_markers", "你好，用户：", 0),
+        ("refusals", "按照要求，答案是四。", 0),
+        ("ai_disclaimers", "人工智能是一门学科。", 0),
+        ("placeholders", "无论如何", 0),
+        ("template_holes", "他说（顺便）很好", 0),
     ],
 )
 def test_measure_of_a_response(measure: str, response: str, expected: object) -> None:
@@ -143,6 +238,17 @@ def test_measure_of_an_instruction(measure: str, instruction: str, expected: obj
         ("replacement_characters", "a\ufffdb", 1),
         ("control_characters", "a\x1ab\x80\tc\r\n", 2),
         ("private_use_characters", "\ue000", 1),
+        ("private_use_characters", "好", 0),
+        ("replacement_characters", "中\ufffd文\ufffd", 2),
+        ("control_characters", "中文\x07", 1),
+        ("han_faults", "中é文", 1),
+        ("han_faults", "⼀⺀", 2),
+        ("han_faults", "café 馆, é中", 0),
+        ("mojibake", "2012—∞, l’été, “5×£35”", 0),
+        ("mojibake", "Ð\x9fÑ\x80Ð¸Ð²ÐµÑ\x82", 6),
+        ("scripts", "plain", 1),
+        ("html_remains", "第一&nbsp;段<br>第二段", 2),
+        ("mixed_script_words", "中Ж文a", 0),
         ("mojibake", "voilÃ\xa0 le cafÃ©", 2),
         ("mojibake", "a â€“ b", 1),
         ("mojibake", "鐨勫 锟斤拷", 2),
@@ -223,6 +329,43 @@ def test_an_answer_that_copies_its_question() -> None:
     assert found["response_copied_fraction"].to_list() == [1.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("measure", "instruction", "response", "expected"),
+    [
+        ("invalid_json", "Return the result in JSON format.", "The result is 4.", True),
+        ("invalid_json", "Return the result in JSON format.", 'Here:\n```json\n{"a": 4}\n```', False),
+        ("invalid_json", "请以JSON格式输出。", '{"名": "茶",}', True),
+        ("invalid_json", "请以JSON格式输出。", '[{"名": "茶"}]', False),
+        ("invalid_json", "Convert this JSON to YAML.", "a: 4", None),
+        ("invalid_json", "Return JSON only.", "[" * 10_000, True),
+        ("other_language", "Answer in French: what is tea?", "Tea is a drink made of leaves.", True),
+        (
+            "other_language",
+            "Answer in French: what is tea?",
+            "Le thé est une boisson faite de feuilles.",
+            False,
+        ),
+        ("other_language", "用英文回答：茶是什么？", "茶是一种用叶子做的饮料。", True),
+        ("other_language", "用英文回答：茶是什么？", "Tea is a drink made of leaves.", False),
+        ("other_language", "What is French tea?", "Tea is a drink made of leaves.", None),
+        ("items_off", "List five ways to make tea.", "1. a\n2. b\n3. c", -2),
+        ("items_off", "List five ways to make tea.", "Boil it.", None),
+        ("items_off", "列出三个优点。", "1. 甲\n2. 乙\n3. 丙", 0),
+        ("items_off", "列出一些优点。", "1. 甲\n2. 乙\n3. 丙", None),
+        ("same_words", "Say: good tea!", "say good tea", True),
+        ("same_words", "说：好茶！", "说好茶", True),
+        ("same_words", "Say tea.", "Tea.", False),
+        ("echoed_fraction", "What is the best tea in the world", "The best tea in the world is green.", 0.5),
+        ("echoed_fraction", "世界上最好的茶", "世界上最好的茶是绿茶", 1.0),
+        ("echoed_fraction", "世界上最好的茶", "绿茶", 0.0),
+    ],
+)
+def test_measure_of_an_answer_to_a_question(
+    measure: str, instruction: str, response: str, expected: object
+) -> None:
+    assert rules.measures(frame((instruction, response)))[f"response_{measure}"].item() == expected
+
+
 def test_every_measure_is_documented_typed_and_null_without_a_response() -> None:
     judged = rules.measures(frame(("Only an instruction.", None)))
     assert len(judged.columns) - 1 == len(rules.COLUMNS) - len(JUDGEMENT_KEY) > 25
@@ -230,6 +373,13 @@ def test_every_measure_is_documented_typed_and_null_without_a_response() -> None
         assert dtype == rules.COLUMNS[name], name
         if name != "record_id":
             assert (judged[name].item() is None) == name.startswith("response_"), name
+    alone = rules.measures_of_texts(pl.Series(["A text.", None]))
+    for name in alone.columns:
+        needs_turns = ("turns", "empty_turns", "role_order_broken", "control_tokens", "finish_length")
+        needs_question = ("response_invalid_json", "response_other_language", "response_items_off")
+        null = name.startswith("instruction_") or name in (*needs_turns, *needs_question)
+        assert (alone[name][0] is None) == null, name
+        assert alone[name][1] is None, name
     for family in rules.MEASURES.values():
         assert family
         assert all(rule.doc for rule in family)
@@ -293,9 +443,13 @@ def test_random_unicode_is_measured_without_a_crash() -> None:
         assert judged[name].drop_nulls().is_between(0, 1).all(), name
 
 
-def test_a_long_text_takes_time_in_proportion() -> None:
-    judged = rules.measures(frame(("字" * 500_000, "word " * 200_000), ("((((" * 100_000, "<" * 400_000)))
-    assert judged["response_top_2gram_fraction"][0] == 1.0
+@pytest.mark.parametrize(
+    "unit", ["word ", "字", "[", '{"a":', "```python\n(\n", "\n", "<", "Ã©", "https://a.example/", "I can't "]
+)
+def test_ten_megabytes_are_measured(unit: str) -> None:
+    text = unit * (10_000_000 // len(unit.encode()))
+    judged = rules.measures(frame((text, text), ("Return JSON. Answer in French.", text)))
+    assert judged["response_characters"].to_list() == [len(text)] * 2
 
 
 @pytest.mark.skipif(not LABELLED.is_dir(), reason="shared data is not on this machine")
@@ -347,3 +501,36 @@ def test_defects_of_alpaca_are_found(flag: str, measure: str, precision: float) 
     hits = sum(a and b for a, b in zip(flagged, labelled, strict=True))
     assert hits == sum(labelled)
     assert hits / sum(flagged) >= precision
+
+
+@pytest.mark.skipif(not LABELLED.is_dir(), reason="shared data is not on this machine")
+def test_no_phrase_is_missed_for_want_of_an_anchor() -> None:
+    texts = [
+        text
+        for path in sorted(LABELLED.rglob("*.jsonl"))
+        if path.stat().st_size < 2_000_000
+        for line in path.read_text("utf-8").split("\n")
+        if line
+        for text in json.loads(line).values()
+        if isinstance(text, str)
+    ]
+    found = rules.measures_of_texts(pl.Series(texts))
+    column = pl.DataFrame({"text": texts})
+    for name, measure in (
+        ("refusals", None),
+        ("ai_disclaimers", "ai_disclaimers"),
+        ("placeholders", "placeholders"),
+        ("missing_media", "missing_media"),
+        ("role_markers", "role_markers"),
+        ("template_holes", "template_holes"),
+        ("web_notices", "web_notices"),
+        ("lorem_ipsum", "lorem_ipsum"),
+        ("urls", "urls"),
+        ("html", None),
+    ):
+        text = pl.col("text").str.slice(0, 300) if name == "refusals" else pl.col("text")
+        searched = column.select(count_matches(text, name)).to_series()
+        by_anchor = found["html_remains" if name == "html" else f"response_{measure or name}"]
+        missed = (searched != by_anchor).arg_true()
+        assert not len(missed), (name, texts[missed[0]])
+        assert searched.sum() > 0, name

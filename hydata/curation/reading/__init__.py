@@ -3,9 +3,10 @@
     characters   what there is to know of a character
     kernels      the pass itself; ``COUNTS`` says what it counts
 
-``read`` takes a column of texts, and one of what each answers, and gives a frame of counts. On the way it looks
-words up in a table of *anchors*: words, pairs of Chinese characters and signs one of which a text must hold for
-a longer search to be worth while. A long list of regular expressions then runs on the few texts that have one.
+``read`` takes a column of texts, and one of what each answers, and gives a frame of counts. On the way it
+looks words up in a table of *anchors*: words, pairs of Chinese characters and signs one of which a text must
+hold for a longer search to be worth while. A long list of regular expressions then runs on the few texts that
+have one.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ __all__ = ["COUNTS", "PAIR_COUNTS", "Anchors", "anchors", "read"]
 
 @dataclass(frozen=True)
 class Anchors:
-    """The table of anchors as the kernel looks them up: by hash, to the bits of their groups. ``marks`` is the
-    table of characters that knows which signs are anchors."""
+    """The table of anchors as the kernel looks them up: by hash, to the bits of their groups. ``marks`` is
+    the table of characters that knows which signs are anchors."""
 
     keys: UInt64Array
     values: UInt64Array
@@ -61,7 +62,7 @@ def anchors(groups: Mapping[int, Iterable[str]]) -> Anchors:
     kernels.hash_anchors(table.lower[points], starts, hashes)
     keys, values = (np.zeros(kernels.ANCHOR_SLOTS, np.uint64) for _ in range(2))
     for key, value in zip(hashes, bits.values(), strict=True):
-        slot = int(key) >> 52
+        slot = int(key) >> int(kernels.ANCHOR_SHIFT)
         while keys[slot] and keys[slot] != key:
             slot = (slot + 1) % len(keys)
         keys[slot] = key

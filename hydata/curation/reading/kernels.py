@@ -121,7 +121,9 @@ SHORT_LINE = 30
 BASE64_RUN = 40
 GRAM_WORDS = 5
 LONGEST_LOOP = 64
-ANCHOR_SLOTS = 4096
+LOOP_WORDS = 12
+"""Words of the shortest loop: "no, no, no" is none."""
+ANCHOR_SLOTS = 1024
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
 
 _I = {name: row for row, name in enumerate(COUNTS)}
@@ -131,13 +133,13 @@ _DISTINCT, _LOOP, _CJK = _I["distinct_words"], _I["loop_words"], _I["cjk"]
 _U64 = np.uint64
 _PRIME = _U64(0x9E3779B97F4A7C15)
 _NEWLINE, _FFFD = 10, 0xFFFD
-_ANCHOR_SHIFT = _U64(64 - 12)
+ANCHOR_SHIFT = _U64(64 - 10)
 
 
 @kernel
 def anchored(keys: UInt64Array, values: UInt64Array, key: Any) -> Any:
     """What stands under a key in the table of anchors; 0: nothing."""
-    slot = np.int64(key >> _ANCHOR_SHIFT)
+    slot = np.int64(key >> ANCHOR_SHIFT)
     while keys[slot] != _U64(0):
         if keys[slot] == key:
             return values[slot]
@@ -232,13 +234,13 @@ def read_text(
     in_word = False
     word, size, word_flags, word_script, word_at = SEED, np.int64(0), np.int64(0), np.int64(0), begin
     last_script = letter_script = np.int64(0)  # of the last word; of the character before, if a letter
-    syllable = False
+    syllable_stop = np.int64(-2)  # where the last word like "hao3" ends
     han = _U64(0)  # the hash of the character before, if it is Chinese or Japanese
     leads = np.int64(0)
     before = before_2 = np.int64(0)  # the code points before
     latin_between = False  # a Chinese character, then Latin-1 letters
 
-    line, line_words, line_others, width = SEED, np.int64(0), np.int64(0), np.int64(0)
+    line, line_words, line_others, wide = SEED, np.int64(0), np.int64(0), np.int64(0)
     line_at = line_stop = begin
     line_started, inked_until = np.int64(-1), np.int64(0)
     line_last = np.int64(0)  # code point
@@ -398,13 +400,15 @@ def read_text(
                 and word_flags & UPPER == 0
                 and not 0x30 <= data[place - 2] <= 0x39
             )
-            if word_flags & TONE or (numbered and syllable):
+            if word_flags & TONE or (
+                numbered and word_at - syllable_stop == 1 and data[syllable_stop] == 0x20
+            ):
                 pinyin += 1
-            syllable = numbered
+            if numbered:
+                syllable_stop = place
             bits |= anchored(keys, values, word)
             line = taken(line, word)
             line_words += 1
-            width += size
             if word_script:
                 if last_script and last_script != word_script:
                     script_changes += 1
@@ -440,7 +444,7 @@ def read_text(
                         ellipsis_lines += 1
                     elif ending == END_SENTENCE or line_last in (0x22, 0x201D, 0x300D, 0x300F):
                         terminal_lines += 1
-                    if width <= SHORT_LINE:
+                    if length + wide <= SHORT_LINE:
                         short_lines += 1
                     opening = np.int64(data[line_at])
                     if opening >= 0x80:
@@ -474,7 +478,7 @@ def read_text(
                     paragraphs[paragraph_total], heights[paragraph_total] = paragraph, paragraph_size
                     paragraph_total += 1
                     paragraph, paragraph_size = SEED, np.int64(0)
-                line, line_words, line_others, width = SEED, np.int64(0), np.int64(0), np.int64(0)
+                line, line_words, line_others, wide = SEED, np.int64(0), np.int64(0), np.int64(0)
                 line_started, line_worded, dots = np.int64(-1), False, np.int64(0)
         else:
             inked += 1
@@ -495,7 +499,7 @@ def read_text(
                     bits |= anchored(keys, values, taken(han, _U64(point)))
                 line = taken(line, value)
                 line_words += 1
-                width += 2
+                wide += 1
                 if last_script and last_script != script:
                     script_changes += 1
                 last_script = script
@@ -506,10 +510,11 @@ def read_text(
                 longest_run = max(longest_run, run)
                 if mark & RARE:
                     rare_han += 1
-                if latin_between:
+                if mark & SYMBOL:
+                    symbols += 1
+                if mark & RADICAL or latin_between:
                     han_faults += 1
                 han = value
-                syllable = False
                 ending, dots, pending = np.int64(END_WORD), np.int64(0), False
                 line_worded = True
                 if json < 2:
@@ -517,7 +522,6 @@ def read_text(
             else:
                 line = taken(line, _U64(point))
                 line_others += 1
-                width += 1
                 if mark & SYMBOL:
                     symbols += 1
                 if mark & CONTROL:
@@ -571,8 +575,10 @@ def read_text(
                     if point < 0x80 and point != 0x29 and not in_string:
                         depth -= 1
                 elif point == 0x24:
-                    if before == 0x24:
-                        dollars += 1
+                    if before == 0x24:  # not of pa$$word
+                        inside = before_2 < 0x80 and marks[before_2] & BASE64 and before_2 != 0
+                        if not (inside and at < stop and data[at] < 0x80 and marks[data[at]] & BASE64):
+                            dollars += 1
                         point = np.int64(0)  # a third one begins anew
                 elif point == 0x23:
                     hashes += 1
@@ -815,7 +821,7 @@ def tail_loop(words: UInt64Array, count: Any) -> Any:
         same = np.int64(0)
         while same + period < count and words[count - 1 - same] == words[count - 1 - same - period]:
             same += 1
-        if same >= 2 * period and same + period > longest:
+        if same >= 2 * period and same + period >= LOOP_WORDS and same + period > longest:
             longest = same + period
             if longest == count:
                 break
@@ -950,27 +956,3 @@ def read_texts(
                 anchors[i] = bits
                 if source_there[i]:
                     count_shared(words, count, source, source_count, table, seen, pairs[:, i])
-
-
-@kernel
-def find_broken_orders(roles: UInt8Array, offsets: Int64Array, broken: BoolArray) -> None:
-    """Whether the roles of conversation i, s, u, a or t, are not: perhaps a system message, then user and
-    assistant in turn, tool results after the assistant's call; the last is anyone's but the system's."""
-    for i in range(len(offsets) - 1):
-        at, end = offsets[i], offsets[i + 1]
-        if at < end and roles[at] == 0x73:
-            at += 1
-        wrong = at == end
-        before = np.int64(0x61)
-        for k in range(at, end):
-            role = np.int64(roles[k])
-            if role == 0x75:
-                wrong |= before != 0x61
-            elif role == 0x61:
-                wrong |= (before == 0x61) | (k == at)
-            elif role == 0x74:
-                wrong |= (before == 0x75) | (k == at)
-            else:
-                wrong = True
-            before = role
-        broken[i] = wrong

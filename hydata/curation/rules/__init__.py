@@ -73,18 +73,19 @@ def measures(conversations: pl.DataFrame) -> pl.DataFrame:
 
 
 def measures_of_texts(texts: pl.Series) -> pl.DataFrame:
-    """Every measure of texts that are no conversations, one row a text: each is measured as a response without
-    an instruction, and what needs either or turns is null. A null text has no measures."""
+    """Every measure of texts that are no conversations, one row a text: each is measured as a response
+    without an instruction, and what needs either or turns is null. A null text has no measures."""
     return measures_of_rows(
         pl.DataFrame({"text": texts.cast(pl.String)}).match_to_schema(ROWS, missing_columns="insert")
     )
 
 
 def measures_of_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Every measure of rows of files (``hydata.curation.files.ROWS``): of conversations as ``measures`` has them,
-    of texts as ``measures_of_texts``."""
+    """Every measure of rows of files (``hydata.curation.files.ROWS``): of conversations as ``measures`` has
+    them, of texts as ``measures_of_texts``."""
     plain = pl.col("messages").is_null()
-    texts = pl.concat([rows.select("messages", "text"), parts(rows["messages"])], how="horizontal").select(
+    found = parts(rows["messages"])
+    texts = pl.concat([rows.select("messages", "text"), found], how="horizontal").select(
         pl.when(~plain).then(pl.col("instruction").fill_null("")),
         pl.when(plain).then("text").otherwise("response").alias("response"),
         "rest",
@@ -93,7 +94,8 @@ def measures_of_rows(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _measured(records: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """``records`` have ``messages``, ``tools``, ``finish_reason`` and perhaps ``record_id``, ``texts`` the parts."""
+    """``records`` have ``messages``, ``tools``, ``finish_reason`` and perhaps ``record_id``, ``texts`` the
+    parts."""
     table = anchor_table()
     answered, asked = read(texts["response"], texts["instruction"], table)
     rest, _ = read(texts["rest"], pl.repeat(None, texts.height, dtype=pl.String, eager=True), table)

@@ -1,5 +1,5 @@
-"""Format: the conversation's own structure, what leaked into it from prompts, pages and trainers, and whether an
-answer has the form that was asked for: JSON, code that parses, a language, a number of items.
+"""Format: the conversation's own structure, what leaked into it from prompts, pages and trainers, and whether
+an answer has the form that was asked for: JSON, code that parses, a language, a number of items.
 """
 
 from __future__ import annotations
@@ -11,29 +11,36 @@ import threading
 import warnings
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice
 
 import polars as pl
 
 from hydata.curation.language import detect
 from hydata.curation.measure import count_phrases, counted, has_anchor, measure, on_candidates, phrases
-from hydata.curation.turns import turns_of
+from hydata.curation.turns import ROLES, turns_of
 
 _CONTROL_TOKENS = r"<\|(?:startoftext|extra_0|extra_4|extra_5|eos)\|>"
 _ROLE_ORDER = r"^s?(?:ua(?:t+a)*)*(?:ua(?:t+a)*|u(?:at+)*)$"
 
 _PARSED = 50_000
 """Characters of code or JSON that are parsed; what is longer is not judged."""
+_BLOCKS = 50
+"""Blocks of code of one answer that are parsed."""
 _DEEP = 100
 """Open brackets in a row from which on nothing is parsed: CPython's parsers recurse."""
 _FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.M | re.S)
-_SURE = 0.5
+_SURE = 0.6
 """Confidence of the language of an answer from which on it is another than was asked for."""
+_TELLING = 4
+"""Words of the shortest answer whose language is told."""
 
 
 def _may_hold_tokens(messages: pl.Series) -> pl.Series:
+    """Whether a message has one beside its content, or calls a tool."""
     turns = turns_of(messages)
     may = (turns["tool_calls"].list.len() > 0).fill_null(False)
-    for field in ("role", "content", "reasoning", "tool_call_id"):
+    may |= ~turns["role"].is_in(list(ROLES)).fill_null(True)
+    for field in ("reasoning", "tool_call_id"):
         if (texts := turns[field]).null_count() < len(texts):
             may |= texts.str.contains("<|", literal=True).fill_null(False)
     return pl.Series(turns.per_row(may) > 0)
@@ -69,7 +76,7 @@ def control_tokens(text: pl.Expr) -> pl.Expr:
     """
     there = pl.col("messages").map_batches(_may_hold_tokens, return_dtype=pl.Boolean)
     found = on_candidates(
-        there | pl.col("tools").str.contains("<|", literal=True).fill_null(False),
+        there | has_anchor(text, "html") | pl.col("tools").str.contains("<|", literal=True).fill_null(False),
         _count_tokens,
         pl.col("messages"),
         pl.col("tools"),
@@ -81,7 +88,7 @@ def _empty_turns(messages: pl.Series) -> pl.Series:
     turns = turns_of(messages)
     empty = (
         turns["role"].is_in(["user", "assistant"])
-        & ~turns["content"].str.contains(r"\S").fill_null(False)
+        & (turns["content"].str.strip_chars_start().str.len_bytes().fill_null(0) == 0)
         & (turns["tool_calls"].list.len().fill_null(0) == 0)
     )
     found = pl.Series(turns.per_row(empty), dtype=pl.UInt32)
@@ -133,6 +140,11 @@ def _depth(text: str) -> int:
     return deepest
 
 
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of the first fenced blocks."""
+    return [(found[1], found[2]) for found in islice(_FENCED.finditer(text), _BLOCKS)]
+
+
 def _parses(text: str) -> bool:
     if _depth(text) > _DEEP:
         return False
@@ -148,7 +160,7 @@ def _is_json(text: str) -> bool:
     loose = text[min(begins) :] if begins else text
     return any(
         _parses(candidate)
-        for candidate in (text, *(block for _, block in _FENCED.findall(text)), loose.strip())
+        for candidate in (text, *(block for _, block in _blocks(text)), loose.strip())
         if candidate.strip()
     )
 
@@ -168,8 +180,8 @@ def _no_json(instructions: pl.Series, responses: pl.Series) -> pl.Series:
 
 @measure(pl.Boolean, "response")
 def invalid_json(text: pl.Expr) -> pl.Expr:
-    """JSON is asked for, and neither the answer nor any block of it is JSON. Null: it is not asked for, or the
-    answer is longer than 50,000 characters."""
+    """JSON is asked for, and neither the answer nor any block of it is JSON. Null: it is not asked for, or
+    the answer is longer than 50,000 characters."""
     return on_candidates(
         _asks("asks_json"), _no_json, pl.col("instruction"), text, dtype=pl.Boolean, default=None
     )
@@ -198,7 +210,7 @@ def _count_invalid_python(texts: pl.Series) -> pl.Series:
         [
             sum(
                 not _is_python(code)
-                for language, code in _FENCED.findall(text)
+                for language, code in _blocks(text)
                 if language.lower() in ("python", "py", "python3")
             )
             for text in texts
@@ -209,8 +221,8 @@ def _count_invalid_python(texts: pl.Series) -> pl.Series:
 
 @measure(pl.UInt32, "response")
 def invalid_python(text: pl.Expr) -> pl.Expr:
-    """Blocks fenced as Python that do not parse, neither as a module nor as a session of the interpreter. Blocks
-    longer than 50,000 characters, or nested deeper than 100 brackets, are not judged."""
+    """Blocks fenced as Python that do not parse and are no session of the interpreter, of the first 50
+    blocks. Those longer than 50,000 characters, or nested deeper than 100 brackets, are not judged."""
     return on_candidates(counted(text, "fences") > 1, _count_invalid_python, text)
 
 
@@ -250,16 +262,27 @@ def _other_language(instructions: pl.Series, responses: pl.Series) -> pl.Series:
 
 @measure(pl.Boolean, "response")
 def other_language(text: pl.Expr) -> pl.Expr:
-    """A language is asked for ("answer in French", 用英文回答), and the answer is surely in another. Null: none is
-    asked for, or the answer's cannot be told."""
+    """A language is asked for ("answer in French", 用英文回答), and the answer is surely in another. Null:
+    none is asked for, or the answer's cannot be told."""
     return on_candidates(
-        _asks("asks_language"), _other_language, pl.col("instruction"), text, dtype=pl.Boolean, default=None
+        _asks("asks_language") & (counted(text, "words") >= _TELLING),
+        _other_language,
+        pl.col("instruction"),
+        text,
+        dtype=pl.Boolean,
+        default=None,
     )
 
 
 _NUMBERS = {
-    **{name: n for n, name in enumerate("one two three four five six seven eight nine ten".split(), 1)},
-    **{name: n for n, name in enumerate("一二三四五六七八九十", 1)},
+    **dict(
+        zip(
+            ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+            range(2, 11),
+            strict=True,
+        )
+    ),
+    **dict(zip("二三四五六七八九十", range(2, 11), strict=True)),
     **{f"十{name}": 10 + n for n, name in enumerate("一二三四五", 1)},
     "两": 2,
 }
@@ -277,8 +300,8 @@ def _items_off(instructions: pl.Series, items: pl.Series) -> pl.Series:
 
 @measure(pl.Int32, "response")
 def items_off(text: pl.Expr) -> pl.Expr:
-    """Items of the answer's list less those asked for ("list 5 ways", 列出三个). Null: no number is asked for, or the
-    answer has no list."""
+    """Items of the answer's list less those asked for ("list 5 ways", 列出三个). Null: no number is asked
+    for, or the answer has no list."""
     return on_candidates(
         _asks("asks_items") & (counted(text, "list_items") > 1),
         _items_off,

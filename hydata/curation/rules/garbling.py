@@ -1,10 +1,11 @@
 """Garbling: characters that nobody typed.
 
-Mojibake is UTF-8 read as another encoding. What counts as one is ftfy's to say (``ftfy.badness``, and whether its
-``fix_encoding`` finds what the text was): the compiled pass picks the texts in which two characters in a row are the
-bytes of a character in one of ten encodings, a hundredth of English and Chinese texts, and only these go to ftfy. What
-ftfy does not look for, UTF-8 read as GBK, is listed in ``phrases/mojibake.txt``. The word and symbol shares are
-Gopher's (Rae et al. 2021, appendix A.1.1: at least 0.8 of the words hold a letter, symbols at most 0.1 of the words).
+Mojibake is UTF-8 read as another encoding. What counts as one is ftfy's to say (``ftfy.badness``, and whether
+its ``fix_encoding`` finds what the text was): the compiled pass picks the texts in which two characters in a
+row are the bytes of a character in one of ten encodings, a hundredth of English and Chinese texts, and only
+these go to ftfy. What ftfy does not look for, UTF-8 read as GBK, is listed in ``phrases/mojibake.txt``. The
+word and symbol shares are Gopher's (Rae et al. 2021, appendix A.1.1: at least 0.8 of the words hold a letter,
+symbols at most 0.1 of the words).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _LOOK_AT = 20_000
 """Characters that ftfy looks at, from a little before the first that is suspect."""
 _BEFORE = 200
 _HOPELESS = 8
-"""Signs of mojibake in a text that cannot be repaired, from which on it counts. Fewer are leetspeak, or names."""
+"""Signs of mojibake in a text that cannot be repaired, from which on it counts. Fewer are leetspeak, or
+names."""
 
 
 @measure(pl.UInt32)
@@ -108,8 +110,8 @@ def script_change_fraction(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "instruction", "response")
 def rare_han_fraction(text: pl.Expr) -> pl.Expr:
-    """Chinese and Japanese characters that are not among the common ones of GB 2312, Big 5 and JIS (level 1), of all:
-    text in a wrong encoding is full of them."""
+    """Chinese and Japanese characters that are not among the common ones of GB 2312, Big 5 and JIS (level 1),
+    of all: text in a wrong encoding is full of them."""
     return share(counted(text, "rare_han"), counted(text, "cjk"))
 
 
@@ -122,13 +124,13 @@ def han_faults(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "instruction", "response")
 def pinyin_fraction(text: pl.Expr) -> pl.Expr:
-    """Words of pinyin, of all words: with a vowel that no other language has (ǎ ǐ ǒ ǔ ǚ), or a tone's digit after
-    two words in a row (ni3 hao3)."""
+    """Words of pinyin, of all words: with a vowel that no other language has (ǎ ǐ ǒ ǔ ǚ), or a tone's digit
+    after two words in a row (ni3 hao3)."""
     return share(counted(text, "pinyin_words"), counted(text, "words"))
 
 
 @measure(pl.Float32, "instruction", "response")
 def base64_fraction(text: pl.Expr) -> pl.Expr:
-    """Characters in runs of at least 40 of base64's alphabet with small and capital letters and digits, of all that
-    are not white space: keys, pictures, token soup."""
+    """Characters in runs of at least 40 of base64's alphabet with small and capital letters and digits, of
+    all that are not white space: keys, pictures, token soup."""
     return share(counted(text, "base64_characters"), counted(text, "inked"))

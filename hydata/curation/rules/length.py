@@ -1,12 +1,12 @@
 """Length and structure: how much there is of each part, and what pages of good text look like.
 
-Gopher (Rae et al. 2021, appendix A.1.1) keeps documents of 50 to 100,000 words of 3 to 10 characters, with symbols
-(# and ellipses) for at most 0.1 of the words, bullets before at most 0.9 of the lines, ellipses after at most 0.3,
-a letter in at least 0.8 of the words, and two stop words. C4 (Raffel et al. 2020, section 2.2) keeps lines that end
-in terminal punctuation, and pages of three sentences without braces, lorem ipsum and notices of a browser. FineWeb
-(Penedo et al. 2024, section 3.6) keeps documents with at least 0.12 of the lines so ended, at most 0.67 of them
-short and at most 0.3 line breaks a word. Instructions and answers need bounds of their own, which is the policy's
-business.
+Gopher (Rae et al. 2021, appendix A.1.1) keeps documents of 50 to 100,000 words of 3 to 10 characters, with
+symbols (# and ellipses) for at most 0.1 of the words, bullets before at most 0.9 of the lines, ellipses after
+at most 0.3, a letter in at least 0.8 of the words, and two stop words. C4 (Raffel et al. 2020, section 2.2)
+keeps lines that end in terminal punctuation, and pages of three sentences without braces, lorem ipsum and
+notices of a browser. FineWeb (Penedo et al. 2024, section 3.6) keeps documents with at least 0.12 of the
+lines so ended, at most 0.67 of them short and at most 0.3 line breaks a word. Instructions and answers need
+bounds of their own, which is the policy's business.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def list_items(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "instruction", "response")
 def mean_word_length(text: pl.Expr) -> pl.Expr:
-    """Characters a word (Gopher: 3 to 10); of words that are one Chinese or Japanese character there is nothing
-    to measure, they are left out."""
+    """Characters a word (Gopher: 3 to 10); of words that are one Chinese or Japanese character there is
+    nothing to measure, they are left out."""
     cjk = counted(text, "cjk")
     return share(counted(text, "word_characters") - cjk, counted(text, "words") - cjk)
 
@@ -99,19 +99,21 @@ def stop_words(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.UInt32, "instruction", "response")
 def stop_words_zh(text: pl.Expr) -> pl.Expr:
-    """Different Chinese function words of twelve: 的 了 是 在 and others. Prose of three sentences has two."""
+    """Different Chinese function words of twelve: 的 了 是 在 and others. Three sentences of prose
+    have two."""
     return count_stop_words(text, "zh")
 
 
 @measure(pl.Float32, "instruction", "response")
 def terminal_line_fraction(text: pl.Expr) -> pl.Expr:
-    """Lines that end in . ! ? 。！？ or a closing quotation mark and in no ellipsis, of all lines (C4, FineWeb)."""
+    """Lines that end in . ! ? 。！？ or a closing quotation mark and in no ellipsis, of all lines (C4,
+    FineWeb)."""
     return share(counted(text, "terminal_lines"), counted(text, "lines"))
 
 
 @measure(pl.Float32, "instruction", "response")
 def short_line_fraction(text: pl.Expr) -> pl.Expr:
-    """Lines of at most 30 characters, or 15 Chinese ones, white space aside, of all lines (FineWeb)."""
+    """Lines of at most 30 characters, a Chinese or Japanese one counted twice, of all lines (FineWeb)."""
     return share(counted(text, "short_lines"), counted(text, "lines"))
 
 

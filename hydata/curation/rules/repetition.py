@@ -1,11 +1,11 @@
 """Repetition: loops inside a text, and answers that say the question again.
 
-The measures are Gopher's (Rae et al. 2021, table A1), whose limits for web documents are: duplicate lines
-or paragraphs 0.30, of characters 0.20; most frequent 2-, 3- and 4-gram 0.20, 0.18 and 0.16 of all characters; 5- to
-10-grams that occurred before 0.15, 0.14, 0.13, 0.12, 0.11 and 0.10. Here words are compared in lower case, without
-the marks between them, and characters are those in words; lines are compared by words and marks. Text in which most
-words are Chinese or Japanese characters is measured with n-grams of twice as many of them, since two characters
-make about one word.
+The measures are Gopher's (Rae et al. 2021, table A1), whose limits for web documents are: duplicate lines or
+paragraphs 0.30, of characters 0.20; most frequent 2-, 3- and 4-gram 0.20, 0.18 and 0.16 of all characters; 5-
+to 10-grams that occurred before 0.15, 0.14, 0.13, 0.12, 0.11 and 0.10. Here words are compared in lower case,
+without the marks between them, and characters are those in words; lines are compared by words and marks. Text
+in which most words are Chinese or Japanese characters is measured with n-grams of twice as many of them,
+since two characters make about one word.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def top_4gram_fraction(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "instruction", "response")
 def duplicate_5gram_fraction(text: pl.Expr) -> pl.Expr:
-    """Characters in 5-grams (zh: 10 characters) that occurred before, of all characters in words: read from the
-    start, such a 5-gram is counted and skipped, any other is remembered and its first word skipped."""
+    """Characters in 5-grams (zh: 10 characters) that occurred before, of all characters in words: read from
+    the start, such a 5-gram is counted and skipped, any other is remembered and its first word skipped."""
     return share(counted(text, "duplicate_5gram"), counted(text, "word_characters"))
 
 
@@ -97,14 +97,15 @@ def duplicate_10gram_fraction(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "instruction", "response")
 def distinct_word_fraction(text: pl.Expr) -> pl.Expr:
-    """Different words, of all words. It falls with the length of any text: compare texts of about one length."""
+    """Different words, of all words. It falls with the length of any text: compare texts of about one
+    length."""
     return share(counted(text, "distinct_words"), counted(text, "words"))
 
 
 @measure(pl.Float32, "response")
 def loop_fraction(text: pl.Expr) -> pl.Expr:
-    """Words in a loop at the end, a unit of up to 64 words three times or more, of all words: how a model ends
-    that cannot stop."""
+    """Words in a loop at the end, a unit of up to 64 words three times or more, of all words: how a model
+    ends that cannot stop."""
     return share(counted(text, "loop_words"), counted(text, "words"))
 
 
@@ -116,7 +117,8 @@ def longest_run(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Float32, "response")
 def copied_fraction(text: pl.Expr) -> pl.Expr:
-    """5-grams of the response that stand in the instruction too, of all its 5-grams: near-copies of the prompt."""
+    """5-grams of the response that stand in the instruction too, of all its 5-grams: near-copies of the
+    prompt."""
     return share(counted(text, "copied_grams"), counted(text, "grams"))
 
 

@@ -71,8 +71,8 @@ def open_fence(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.UInt32, "response")
 def unclosed_brackets(text: pl.Expr) -> pl.Expr:
-    """Brackets opened more often than closed, of all kinds together: "[0, 1)" is balanced. "1)" at a line's start
-    closes what nothing opened, ":(" opens what nothing closes: these do not count."""
+    """Brackets opened more often than closed, of all kinds together: "[0, 1)" is balanced. "1)" at a line's
+    start closes what nothing opened, ":(" opens what nothing closes: these do not count."""
     return counted(text, "open_brackets")
 
 
