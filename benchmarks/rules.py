@@ -33,6 +33,8 @@ from shared.processes import Measured, measured
 HERE = Path(__file__).resolve().parent
 MIB = 2**20
 RECORDS = 200_000
+BOTH = 1_000_000
+"""Records up to which the command runs on one core and on two; more only on two."""
 SECTIONS = ("speed", "values", "sizes", "fasttext")
 COMMAND = "import sys; sys.argv[0] = 'hydata'; from hydata.cli import main; main()"
 
@@ -207,7 +209,7 @@ def sizes(setup: Setup) -> str:
     cores = sorted({1, min(2, len(os.sched_getaffinity(0)))})
     for size in setup.sizes:
         given = files[: -(-size // corpus.LONG_SHARD)]
-        for count in cores:
+        for count in cores if size <= BOTH else cores[-1:]:
             runs = []
             for _ in range(setup.repeat if size <= 100_000 else 1):
                 with tempfile.TemporaryDirectory(dir=setup.data) as folder:
@@ -250,7 +252,10 @@ def fasttext(setup: Setup) -> str:
             told,
             *(f"{runs[told].rate(language):,.0f}" for language in corpus.LANGUAGES),
             f"{runs[told].rate():,.0f}",
-            *(f"{runs[told].rate(language) / runs[bare].rate(language):.2f}" for language in corpus.LANGUAGES),
+            *(
+                f"{runs[told].rate(language) / runs[bare].rate(language):.2f}"
+                for language in corpus.LANGUAGES
+            ),
             f"{runs[told].rate() / runs[bare].rate():.2f}",
             f"{runs[told + TWO].rate() / runs[told].rate():.2f}",
             f"{runs[told + TWO].pace() / runs[told].pace():.2f}",
@@ -258,14 +263,22 @@ def fasttext(setup: Setup) -> str:
         for judge, bare in BARE.items()
         for told in (bare, judge)
     ]
-    head = ["", "en a second", "zh a second", "both a second", "en beside bare", "zh beside bare", "beside bare"]
+    head = [
+        "",
+        "en a second",
+        "zh a second",
+        "both a second",
+        "en beside bare",
+        "zh beside bare",
+        "beside bare",
+    ]
     return "\n\n".join(
         [
             "## Language and classifiers beside bare fastText",
             table([*head, "two threads: a CPU second", "two threads: a second"], rows),
-            "Records a CPU second, one core. Bare is one call of `predict` for 16,384 lines that were made before "
-            "the clock began; hydata begins with the texts. Two threads: as a multiple of one thread; that of "
-            "the time that passed says something only where the machine does nothing else.",
+            "Records a CPU second, one core. Bare is one call of `predict` for 16,384 lines that were made "
+            "before the clock began; hydata begins with the texts. Two threads: as a multiple of one; that "
+            "of the time that passed says something only where the machine does nothing else.",
         ]
     )
 

@@ -22,7 +22,9 @@ class Contestant:
 
 ARROW = ("pyarrow", "numpy")
 
-HYDATA = Contestant("hydata", "drive_hydata.py", 200_000, ("whole", "whole, two threads", "compiled pass alone"))
+HYDATA = Contestant(
+    "hydata", "drive_hydata.py", 200_000, ("whole", "whole, two threads", "compiled pass alone")
+)
 PEERS = (
     Contestant(
         "datatrove",

@@ -181,7 +181,7 @@ def write(folder: Path, count: int, texts: Sequence[Path], seed: int = 1) -> lis
 
 def write_long(folder: Path, count: int, base: Sequence[Path]) -> list[Path]:
     """Parquet files of 100,000 records, both languages in turn: those of ``base`` as often as it takes, with
-    a number of their own before them. One file's rows are in memory at a time."""
+    a number of their own before them, unless they are there. One file's rows are in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     halves = [
         pl.concat(pl.read_parquet(path) for path in base if path.stem.startswith(language))["text"]
@@ -190,15 +190,17 @@ def write_long(folder: Path, count: int, base: Sequence[Path]) -> list[Path]:
     paths = []
     for begin in range(0, count, LONG_SHARD):
         rows = min(LONG_SHARD, count - begin)
+        path = folder / f"{begin:08d}-{rows}.parquet"
+        paths.append(path)
+        if path.exists():
+            continue
         each = [
             half.gather(pl.int_range(begin // 2, (begin + rows + 1) // 2, eager=True) % len(half))
             for half in halves
         ]
         mixed = pl.DataFrame(dict(zip(LANGUAGES, each, strict=True))).select(pl.concat_list(LANGUAGES))
         numbered = mixed.explode("en").head(rows).with_row_index("id", begin)
-        path = folder / f"{begin:08d}.parquet"
         numbered.select("id", text=pl.concat_str("id", "en", separator=" ")).write_parquet(path)
-        paths.append(path)
     return paths
 
 

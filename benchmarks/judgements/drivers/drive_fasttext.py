@@ -1,7 +1,7 @@
 """What is built on fastText, and fastText alone: one call for a batch of lines.
 
-Two models: lid.176, which the language judge asks, and a scorer of hydata's that is trained here (to tell texts of
-one line, which is as good a question as any). Bare fastText is given what hydata gives it, made beforehand.
+Two models: lid.176, which the language judge asks, and a scorer of hydata's that is trained here (to tell
+texts of one line, which is as good a question as any). Bare fastText is given lines made beforehand.
 """
 
 import importlib.util
@@ -13,9 +13,9 @@ import fasttext
 import polars as pl
 import pyarrow as pa
 from driver import LANGUAGES, SET, batches, run
+from hydata.curation.lines import fasttext_lines
 
 from hydata.curation import language, scorer
-from hydata.curation.lines import fasttext_lines
 
 THREADS = 2
 EXAMPLES = 2_000
