@@ -60,7 +60,7 @@ class Setup:
 @dataclass(frozen=True)
 class Run:
     """What a driver told: CPU ``seconds`` of each pass by language, the seconds that passed (``walls``), and
-    its ``values``."""
+    its ``values``, if it measured all."""
 
     contestant: Contestant
     told: str
@@ -68,7 +68,7 @@ class Run:
     seconds: dict[str, list[float]]
     walls: dict[str, list[float]]
     versions: str
-    values: pl.DataFrame
+    values: pl.DataFrame | None
 
     def rate(self, *languages: str) -> float:
         """Records a CPU second, of the best passes; of both languages if none is named."""
@@ -122,7 +122,9 @@ def main() -> None:
         runs: list[Run] = []
         made: dict[str, Callable[[], str]] = {
             "speed": lambda: speed(setup, runs),
-            "values": lambda: agreement({(run.contestant.name, run.told): run.values for run in runs}),
+            "values": lambda: agreement(
+                {run.contestant.name: run.values for run in runs if run.values is not None}
+            ),
             "sizes": lambda: sizes(setup),
             "fasttext": lambda: fasttext(setup),
         }
@@ -190,7 +192,7 @@ def drive(setup: Setup, contestant: Contestant, told: str) -> Run:
         command = [python, driver, out, told, records, setup.repeat, *setup.records()]
         done = _run(command, setup.limit, 2 if told.endswith(TWO) else 1)
         answer = json.loads(done.log.rsplit("\n", 1)[-1])
-        values = pl.read_parquet(out)
+        values = pl.read_parquet(out) if out.exists() else None
         return Run(contestant, told, records, answer["seconds"], answer["walls"], answer["versions"], values)
 
 

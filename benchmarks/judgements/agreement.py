@@ -8,7 +8,6 @@ import polars as pl
 from judgements.common import COMMON, Pair
 from shared.page import table
 
-WHOLE = "whole"
 HEAD = (
     "measure",
     "limit",
@@ -21,12 +20,12 @@ HEAD = (
 )
 
 
-def agreement(values: Mapping[tuple[str, str], pl.DataFrame]) -> str:
-    """A section of the page, of what the drivers wrote: the values of (contestant, set)."""
-    ours = values[("hydata", WHOLE)]
+def agreement(values: Mapping[str, pl.DataFrame]) -> str:
+    """A section of the page, of what the drivers wrote: values by contestant."""
+    ours = values["hydata"]
     parts = ["## The same measures", _EXPLAINED.format(rows=ours.height // 2)]
     for peer, pairs in COMMON.items():
-        if (theirs := values.get((peer, WHOLE))) is None:
+        if (theirs := values.get(peer)) is None:
             continue
         rows = [
             _compared(pair, language, theirs.filter(language=language), ours.filter(language=language))
