@@ -49,7 +49,7 @@ def section(data: Path) -> str:
     return "\n\n".join(
         (
             "## rules",
-            "`hydata judge rules`: some 75 measures of form, `passed` and `reasons` by the built-in policy.",
+            "`hydata judge rules`: 80 measures of form, `passed` and `reasons` by the built-in policy.",
             _mojibake(labelled / "garbled"),
             _clean(labelled / "langid" / "lingua_sentences.jsonl"),
             _defects(labelled / "instructions_defects"),
@@ -127,7 +127,8 @@ def _clean(path: Path) -> str:
 Of {found.height:,} sentences of the web {dropped.height} are dropped ({dropped.height / found.height:.2%}).
 {garbled.height} hold mojibake ({by_language}); read one by one, all of them do: the set is not as clean as
 its name (Romanian with `ďż˝`, the bytes of U+FFFD, French with C1 controls for apostrophes, Finnish with
-`Ã¤`). False positives of `mojibake`: 0. The other {others.height}: {told or "none"}."""
+`Ã¤`). False positives of `mojibake`: 0. The other {others.height}: {told or "none"}. What was seen to be
+missed: a Croatian sentence with `izmeÄ‘u`, in which ftfy sees one sign and nothing that it could repair."""
 
 
 def _defects(folder: Path) -> str:
