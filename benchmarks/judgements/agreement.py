@@ -44,8 +44,8 @@ differs:
   lower; the peers divide characters by all of the text, hydata by those in words, in lower case.
 - The most frequent n-gram. hydata gives 0 where none occurs twice, datatrove the share of one n-gram. NeMo
   Curator joins an n-gram's words by spaces and looks for that in the text, where it never is in Chinese.
-- Chinese. NeMo Curator knows no Chinese mark that ends a sentence, and jieba's marks are words to it. FineWeb's
-  short line has 30 characters; hydata takes 15 for Chinese.
+- Chinese. NeMo Curator knows no Chinese mark that ends a sentence, and jieba's marks are words to it.
+  FineWeb's short line has 30 characters; hydata takes 15 for Chinese.
 - Bullets. datatrove knows two, hydata those of several scripts and * as well."""
 
 
