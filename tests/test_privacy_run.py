@@ -4,7 +4,7 @@ keeps every request as it came, and all that is exported of it."""
 import asyncio
 import json
 import re
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import polars as pl
@@ -150,14 +150,15 @@ def raw(data: bytes) -> list[str]:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Session, list[bytes]]:
     folder = tmp_path_factory.mktemp("privacy")
-    given = seeds(folder / "seeds")
+    seeds(folder / "seeds")
 
     async def main() -> tuple[Session, list[bytes]]:
         async with Recorder() as server:
-            recipe = load_recipe(prepare(folder, server.url) / "recipe.toml", (str(given),))
+            recipe = load_recipe(prepare(folder, server.url) / "recipe.toml", ("seeds",))
             return await run_recipe(folder / "w", recipe), server.bodies
 
-    session, bodies = asyncio.run(main())
+    with chdir(folder):  # ids hold the seeds' paths: the same in every checkout, and so is what is drawn
+        session, bodies = asyncio.run(main())
     return folder, session, bodies
 
 

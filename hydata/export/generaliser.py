@@ -75,4 +75,4 @@ def export_generaliser(
     with duckdb.connect() as own:
         own.register("conversations", conversations)
         own.register("mixes", mixes)
-        return export_messages(own, MIX, path, provenance)
+        return export_messages(own, MIX, path, provenance, certified=False)

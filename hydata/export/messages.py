@@ -77,7 +77,7 @@ class Manifest:
     """What an exported file holds and where it came from. ``tokens`` counts all messages;
     ``tokenizer`` is its name or ``estimated``; ``dropped`` counts rows by reason; ``anonymised`` are the
     kinds of personal data that stand in it as placeholders; ``contamination`` is the certificate's file
-    beside it."""
+    beside it, where there is one."""
 
     file: str
     mix: str
@@ -87,21 +87,24 @@ class Manifest:
     bytes: int
     sha256: str
     dropped: Mapping[str, int]
-    contamination: str
-    contamination_sha256: str
+    contamination: str | None
+    contamination_sha256: str | None
     recipe: str
     recipe_sha256: str
     git_revision: str | None
     anonymised: Sequence[str]
 
 
-def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance) -> Manifest:
+def export_messages(
+    con: duckdb.DuckDBPyConnection, mix: str, path: Path, provenance: Provenance, certified: bool = True
+) -> Manifest:
     """Write a mix to ``path`` (``*.jsonl``), the dropped rows (``record_id``, ``reason``) to
     ``*.dropped.parquet``, what it was compared with to ``*.contamination.json`` and its manifest to
     ``*.manifest.json``, each atomically.
 
     The manifest goes first and comes last: where one stands, the files beside it are its own.
-    ``con`` has the views of the warehouse.
+    ``con`` has the views of the warehouse; for a mix that is not ``certified``, which was compared with
+    nothing, those of conversations and mixes.
 
     Raises:
         WarehouseError: there is no such mix, or its records are not among the conversations, each once.
@@ -109,7 +112,7 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
     _check(con, mix)
 
     def describe(written: Written) -> Manifest:
-        certificate, certificate_sha256 = write_certificate(con, mix, path, written.sha256)
+        certificate, sha256 = write_certificate(con, mix, path, written.sha256) if certified else (None, None)
         return Manifest(
             file=path.name,
             mix=mix,
@@ -119,8 +122,8 @@ def export_messages(con: duckdb.DuckDBPyConnection, mix: str, path: Path, proven
             bytes=written.size,
             sha256=written.sha256,
             dropped=written.dropped,
-            contamination=certificate.name,
-            contamination_sha256=certificate_sha256,
+            contamination=certificate.name if certificate else None,
+            contamination_sha256=sha256,
             **provenance.told(),
         )
 

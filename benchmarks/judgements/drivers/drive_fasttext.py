@@ -13,9 +13,9 @@ import fasttext
 import polars as pl
 import pyarrow as pa
 from driver import LANGUAGES, SET, batches, run
-from hydata.curation.lines import fasttext_lines
 
 from hydata.curation import language, scorer
+from hydata.curation.lines import fasttext_lines
 
 THREADS = 2
 EXAMPLES = 2_000
