@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 
 from hydata.curation import rules
 from hydata.curation.measure import count_matches
+from hydata.curation.rules import garbling
 from hydata.schema import JUDGEMENT_KEY, Conversation, Message, ToolCall, conversations_frame
 
 LABELLED = Path(__file__).parents[3] / "shared" / "data" / "labelled"
@@ -534,3 +536,26 @@ def test_no_phrase_is_missed_for_want_of_an_anchor() -> None:
         missed = (searched != by_anchor).arg_true()
         assert not len(missed), (name, texts[missed[0]])
         assert searched.sum() > 0, name
+
+
+def test_leaving_out_plain_ascii_changes_no_sign_of_mojibake(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(28)
+    pieces = (
+        "Ã©",
+        "â€™",
+        "plain words, more than eight",
+        "tea",
+        " ",
+        "\n",
+        "é",
+        "中文",
+        "\x1a",
+        "ï¿½",
+        "Â ",
+        "£",
+    )
+    texts = ["".join(draw.choices(pieces, k=draw.randrange(1, 25))) for _ in range(3_000)]
+    short = [garbling._signs(text, 0) for text in texts]
+    monkeypatch.setattr(garbling, "_ASCII", re.compile(r"(?!)()()"))
+    assert [garbling._signs(text, 0) for text in texts] == short
+    assert sum(map(bool, short)) > 500
