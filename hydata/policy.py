@@ -48,8 +48,8 @@ class Condition(Settings):
     """
 
     measure: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$")
-    above: float | None = None
-    below: float | None = None
+    above: float | None = Field(default=None, allow_inf_nan=False)
+    below: float | None = Field(default=None, allow_inf_nan=False)
     equals: bool | int | float | str | None = None
     any_of: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
@@ -159,11 +159,12 @@ class Policy(Settings):
 
     def section(self, name: str) -> Section:
         """``final`` or ``gates.NAME``, with the conditions of those in its ``also`` before its own."""
-        own = self._own(name)
-        inherited = {reason: c for gate in own.also for reason, c in self._own(gate).drop.items()}
+        own = self.own(name)
+        inherited = {reason: c for gate in own.also for reason, c in self.own(gate).drop.items()}
         return own.model_copy(update={"drop": {**inherited, **own.drop}, "also": ()})
 
-    def _own(self, name: str) -> Section:
+    def own(self, name: str) -> Section:
+        """The section as it is written, without what it inherits."""
         return self.final if name == "final" else self.gates[name.removeprefix("gates.")]
 
     def hash(self, name: str) -> str:
@@ -209,20 +210,20 @@ def check_measures(
     """
     measures = {**schemas, **DERIVED, "labels": pl.Schema(dict.fromkeys(dimensions, pl.String()))}
     for name in ("final", *(f"gates.{gate}" for gate in policy.gates)):
-        section = policy.section(name)
+        section = policy.own(name)  # what is inherited is checked where it is written
         for table in section.requires:
             if table not in schemas:
                 raise ConfigError(
                     f"{path}: [{name}] requires {table!r}; tables: {', '.join(sorted(schemas))}"
                 )
-        used = [c.measure for c in section.drop.values()] + [p.measure for p in section.prefer]
-        for measure in used:
+        used = [(f"{reason}: ", c.measure) for reason, c in section.drop.items()]
+        for reason, measure in (*used, *(("prefer: ", p.measure) for p in section.prefer)):
             table, column = measure.split(".")
             if table not in schemas:
-                raise ConfigError(f"{path}: [{name}] measure {measure!r}: no table {table!r}")
+                raise ConfigError(f"{path}: [{name}] {reason}measure {measure!r}: no table {table!r}")
             if column not in measures[table]:
                 known = ", ".join(c for c in measures[table] if c not in JUDGEMENT_KEY)
-                raise ConfigError(f"{path}: [{name}] measure {measure!r}: measures there are {known}")
+                raise ConfigError(f"{path}: [{name}] {reason}measure {measure!r}: measures there are {known}")
         for reason, condition in section.drop.items():
             dtype = measures[condition.table][condition.column]
             if not condition.fits(dtype):

@@ -36,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Judge the rows of Parquet or JSONL
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Parquet or JSONL files.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.")]
 Column = Annotated[
-    str | None, typer.Option(help="The column to compare. Default: the first of text, instruction, messages.")
+    str | None, typer.Option(help="The column to judge. Default: the first of text, instruction, messages.")
 ]
 
 
@@ -272,6 +272,9 @@ def check_output(inputs: list[Path], output: Path) -> None:
     Raises:
         ConfigError: it cannot.
     """
+    for path in inputs:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file, or a folder; name Parquet or JSONL files")
     if output.suffix.lower() != ".parquet":
         raise ConfigError(f"-o {output}: Parquet is written; give a file name that ends in .parquet")
     if output.exists() and not output.is_file():

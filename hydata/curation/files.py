@@ -7,6 +7,10 @@ JSONL aside. Half a surrogate pair, which JSON can spell and UTF-8 cannot hold, 
 
 A row is a text (column ``text``, or any that is named), a conversation (``messages``), or what Alpaca makes
 of one: ``instruction`` with ``input``, ``output`` or ``response``, and ``system`` where they are there.
+Messages are OpenAI's: a content may be a list of parts, of which the texts count, and arguments of tool calls
+may be JSON rather than text. Arrow reads only the plain form; a piece with the other is first made plain.
+
+What an error says of a row is where it is, never what it holds: that may be personal.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.json as pj
@@ -25,7 +30,7 @@ import pyarrow.parquet as pq
 
 from hydata.curation.turns import messages_of, parts, whole_text
 from hydata.errors import ConfigError
-from hydata.schema import MESSAGE, instruction_text
+from hydata.schema import MESSAGE, canonical_json, instruction_text
 
 Made = TypeVar("Made")
 
@@ -40,12 +45,14 @@ _HALVES = re.compile(
 )
 """An escaped backslash or a whole pair, which are passed over; else half a pair, as group 1."""
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_CALLED = pa.struct([("name", pa.string()), ("arguments", pa.string())])
 _WITH_CALLS = pa.list_(
     pa.struct(
         [
             ("role", pa.string()),
             ("content", pa.string()),
-            ("tool_calls", pa.list_(pa.struct([("id", pa.string())]))),
+            ("reasoning", pa.string()),
+            ("tool_calls", pa.list_(pa.struct([("id", pa.string()), ("function", _CALLED)]))),
             ("tool_call_id", pa.string()),
         ]
     )
@@ -110,9 +117,13 @@ class Piece:
         """``wanted`` maps a column to what it is in JSON if it holds messages."""
         if isinstance(data, bytes):
             rows = sum(1 for line in data.split(b"\n") if line.strip())
-            data = _read_json(
-                data, {name: kind if name == "messages" else pa.string() for name, kind in wanted.items()}
-            )
+            kinds = {name: kind if name == "messages" else pa.string() for name, kind in wanted.items()}
+            try:
+                data = _read_json(data, kinds)
+            except pa.ArrowInvalid:
+                if "messages" not in kinds:
+                    raise
+                data = _read_json(_plain(data), kinds)
             if len(data) != rows:
                 raise pa.ArrowInvalid(f"{len(data)} JSON objects on {rows} lines; each needs one of its own")
         data.validate(full=True)  # Arrow's readers let bytes through that are no UTF-8
@@ -126,10 +137,13 @@ class Piece:
                     if line.strip():
                         make(line)
                 except (pa.ArrowException, pl.exceptions.PolarsError) as cause:
-                    start = line[:80].decode("utf-8", "replace")
-                    return f"line {number}, column {self.column!r}: {cause} ({start!r})"
+                    return f"line {number}, column {self.column!r}: {_IN_ROW.sub('', str(cause))}"
             return f"from line {self.first}, column {self.column!r}: {error}"
         return f"from row {self.first}, column {self.column!r}: {error}"
+
+
+_IN_ROW = re.compile(r" in row [0-9]+")
+"""Arrow counts the rows of what it was given, which is one line."""
 
 
 def whole(json: bytes) -> bytes:
@@ -212,12 +226,44 @@ def _names(path: Path, lines: bytes) -> list[str]:
     if first.startswith(b"["):
         raise ConfigError(f"{path}: a JSON array; write one object a line (`jq -c '.[]'`), or Parquet")
     try:
+        row = orjson.loads(first)
+        if isinstance(row, dict):
+            return list(row)
+    except orjson.JSONDecodeError:
+        pass  # nested deeper than orjson goes, or no JSON: Arrow, which reads all of it for the names, says
+    try:
         names: list[str] = pj.read_json(io.BytesIO(first), _options(first)).column_names
     except ValueError as error:  # Arrow's own errors, and names that are no UTF-8
         raise ConfigError(
             f"{path}: the first line is no JSON object ({error}); give Parquet or JSONL"
         ) from error
     return names
+
+
+def _plain(lines: bytes) -> bytes:
+    """The same lines, their messages without lists of parts as contents and with arguments as text. What is
+    no JSON, or nothing of the kind, stays as it is and is the reader's to refuse."""
+    return b"\n".join(_plain_line(line) for line in lines.split(b"\n"))
+
+
+def _plain_line(line: bytes) -> bytes:
+    try:
+        row = orjson.loads(whole(line))
+    except orjson.JSONDecodeError:
+        return line
+    messages = row.get("messages") if isinstance(row, dict) else None
+    for turn in messages if isinstance(messages, list) else ():
+        if not isinstance(turn, dict):
+            return line
+        content, calls = turn.get("content"), turn.get("tool_calls")
+        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+            texts = [part.get("text") for part in content if part.get("type") == "text"]
+            turn["content"] = "\n\n".join(text for text in texts if isinstance(text, str))
+        for call in calls if isinstance(calls, list) else ():
+            called = call.get("function") if isinstance(call, dict) else None
+            if isinstance(called, dict) and isinstance(called.get("arguments"), dict | list):
+                called["arguments"] = canonical_json(called["arguments"])
+    return orjson.dumps(row)
 
 
 def _read_json(lines: bytes, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
@@ -299,30 +345,39 @@ def _column(given: pl.DataFrame, name: str) -> pl.Expr:
 
 
 def _messages(turns: pl.Series) -> pl.Expr:
-    """``messages`` with all its fields: of tool calls only their number."""
-    fields = {field.name: field.dtype for field in turns.dtype.inner.fields}  # type: ignore[attr-defined]
-    turn = pl.element().struct
-    call = pl.struct(
-        id=pl.lit(None, pl.String), name=pl.lit(None, pl.String), arguments=pl.lit(None, pl.String)
-    )
-    calls = isinstance(fields.get("tool_calls"), pl.List)
+    """``messages`` with all their fields, null where a file has none. Tool calls are OpenAI's, or hydata's
+    own, in which name and arguments stand beside the id."""
+    turn = _fields(turns.dtype.inner)  # type: ignore[attr-defined]
+    calls = turn.get("tool_calls")
     made = pl.struct(
-        *(
-            turn.field(name).cast(pl.String)
-            if fields.get(name) == pl.String
-            else pl.lit(None, pl.String).alias(name)
-            for name in ("role", "content", "reasoning")
-        ),
+        *(_text_field(turn, name) for name in ("role", "content", "reasoning")),
         (
-            turn.field("tool_calls").list.eval(call)
-            if calls
+            pl.element().struct.field("tool_calls").list.eval(_call(_fields(calls.inner)))
+            if isinstance(calls, pl.List)
             else pl.lit(None, MESSAGE.to_schema()["tool_calls"])
         ).alias("tool_calls"),
-        turn.field("tool_call_id")
-        if fields.get("tool_call_id") == pl.String
-        else pl.lit(None, pl.String).alias("tool_call_id"),
+        _text_field(turn, "tool_call_id"),
     )
     return pl.col(turns.name).list.eval(made).alias("messages")
+
+
+def _call(fields: Mapping[str, object]) -> pl.Expr:
+    called = _fields(fields.get("function"))
+    within = pl.element().struct.field("function") if called else pl.element()
+    there = called or fields
+    return pl.struct(
+        _text_field(fields, "id"),
+        *(_text_field(there, name, within) for name in ("name", "arguments")),
+    )
+
+
+def _fields(kind: object) -> dict[str, object]:
+    return dict(kind.to_schema()) if isinstance(kind, pl.Struct) else {}
+
+
+def _text_field(fields: Mapping[str, object], name: str, of: pl.Expr | None = None) -> pl.Expr:
+    value = pl.element() if of is None else of
+    return value.struct.field(name) if fields.get(name) == pl.String else pl.lit(None, pl.String).alias(name)
 
 
 def _alpaca(given: pl.DataFrame) -> pl.Series:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import polars as pl
+from pydantic import model_validator
 
 from hydata.curation.alone import FileJudge
 from hydata.privacy import KINDS, FindSettings, find, replaced
@@ -10,7 +13,7 @@ from hydata.schema import JUDGEMENT_KEY, Output, judgements_frame
 from hydata.stage import Context, MapStage
 
 JUDGE = "privacy"
-VERSION = 1
+VERSION = 2
 
 COUNTS = pl.Schema({name: pl.Int32() for name in ("total", *KINDS, "name")})
 SPAN = pl.Struct(
@@ -103,10 +106,30 @@ STAGE = MapStage(
 ROW_SPAN = pl.Struct({"kind": pl.String(), "start": pl.Int32(), "end": pl.Int32()})
 
 
+class AloneSettings(FindSettings):
+    """What is looked for, which is something: a report of no personal data must mean that."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.finders:
+            raise ValueError("kinds = [] looks for nothing; leave it out for all kinds")
+        return self
+
+
+def _shown() -> pl.Expr:
+    """``text``, or of messages all that is shown: contents, reasoning and arguments of tool calls."""
+    turn = pl.element().struct
+    arguments = turn.field("tool_calls").list.eval(pl.element().struct.field("arguments"))
+    shown = pl.concat_list(turn.field("content"), turn.field("reasoning"), arguments.fill_null([]))
+    turns = pl.col("messages").list.eval(shown.list.drop_nulls().list.join("\n\n").replace("", None))
+    joined = turns.list.drop_nulls().list.join("\n\n").replace("", None)
+    return pl.when(pl.col("messages").is_null()).then("text").otherwise(joined).alias("text")
+
+
 def judge_rows(rows: pl.DataFrame, settings: FindSettings) -> pl.DataFrame:
     """Of each text its counts, its ``spans`` and the text with placeholders; of a row without any, nulls."""
-    texts = rows["text"]
-    worth = rows.select(settings.candidates(pl.col("text")).fill_null(False)).to_series()
+    texts = rows.select(_shown()).to_series()
+    worth = texts.to_frame().select(settings.candidates(pl.col("text")).fill_null(False)).to_series()
     spans: list[list[dict[str, object]] | None] = [None if text is None else [] for text in texts]
     anonymized = texts.to_list()
     for place in worth.arg_true():
@@ -127,12 +150,13 @@ ALONE = FileJudge(
 
     One row is written for each row of the inputs, in order: `row`, `total` and the number of each kind
     (`key`, `email`, `iban`, `id_card`, `bank_card`, `passport`, `ip`, `phone`, `plate`, `address`, `name`),
-    `spans` (kind, start and end in characters of the text; of messages, of all contents joined by blank
-    lines), and `anonymized`, the text with placeholders such as [EMAIL_1], the same for the same value.
-    `--set 'kinds=["email", "phone"]'` looks for some kinds only, `--set names=true` for names of people as
+    `spans` (kind, start and end in characters of the text; of messages, of all contents, reasoning and
+    arguments of tool calls joined by blank lines), and `anonymized`, that text with placeholders such as
+    [EMAIL_1], the same for the same value. `--set 'kinds=["email", "phone"]'` looks for some kinds only,
+    `--set names=true` for names of people as
     well.
     """,
-    settings=FindSettings,
+    settings=AloneSettings,
     columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),
     judge=judge_rows,
     counts={"with personal data": pl.col("total") > 0, "values": pl.col("total")},

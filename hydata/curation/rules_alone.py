@@ -53,10 +53,12 @@ class RulesAloneSettings(Settings):
             ConfigError: the policy is wrong, or has no condition of that reason, or not with such a
             threshold.
         """
-        given = {
-            reason: tuple(value) if isinstance(value, list) else value
-            for reason, value in (self.model_extra or {}).items()
-        }
+        given = {}
+        for reason, value in (self.model_extra or {}).items():
+            several = value if isinstance(value, list) else [value]
+            if not all(isinstance(one, bool | int | float | str) for one in several):
+                raise ConfigError(f"--set {reason}={value}: a threshold is a number, a flag, a text or texts")
+            given[reason] = tuple(value) if isinstance(value, list) else value
         return _conditions(self.policy, tuple(sorted(given.items())))
 
 

@@ -188,6 +188,8 @@ def load_scorer(path: Path) -> Scorer:
         ConfigError: it is missing, broken, or no scorer.
     """
     with _load_lock:
+        if path.is_dir():
+            raise ConfigError(f"{path}: a folder; name the file that `hydata classifier train` wrote")
         try:
             stat = path.stat()
             return _load(path.resolve(), stat.st_mtime_ns, stat.st_size)

@@ -35,7 +35,8 @@ _BEARER = re.compile(r"(?:[Bb]earer|[Bb]asic) +([0-9A-Za-z._~+/-]{16,4096}+={0,2
 _NAMED = re.compile(
     r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|"
     r"ssh)[ _-]?(?:access[ _-]?)?key(?:[ _-]?id)?"
-    r"|token|secret|passwd|password|passphrase|pwd|密码|口令|密钥|令牌"
+    r"|token|secret|passwd|password|passphrase|pwd|密码|口令|密钥|令牌",
+    re.IGNORECASE,  # and not of the text in lower case, where İ is two characters and all after it is shifted
 )
 _VALUE = re.compile(
     r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()"
@@ -57,7 +58,7 @@ def find_keys(text: str) -> Iterator[Place]:
     for match in _BEARER.finditer(text):
         if _secret(match[1]):
             yield match.span(1)
-    for name in _NAMED.finditer(text.lower()):
+    for name in _NAMED.finditer(text):
         given = _VALUE.match(text, name.end())
         value = given[1].rstrip(".!?！？、:") if given else ""
         if given and _secret(value):
@@ -95,6 +96,10 @@ KEY = Finder(
         *(
             "akia",
             "asia",
+            "aroa",
+            "aida",
+            "abia",
+            "acca",
             "ghp_",
             "gho_",
             "ghu_",
@@ -102,6 +107,10 @@ KEY = Finder(
             "ghr_",
             "github_pat",
             "glpat-",
+            "gldt-",
+            "glrt-",
+            "glcbt-",
+            "glptt-",
             "xox",
             "xapp-",
             "aiza",

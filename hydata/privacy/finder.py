@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import polars as pl
 
@@ -32,19 +32,7 @@ Kind = Literal[
     "name",
 ]
 
-ORDER: tuple[Kind, ...] = (
-    "key",
-    "email",
-    "iban",
-    "id_card",
-    "bank_card",
-    "passport",
-    "ip",
-    "phone",
-    "plate",
-    "address",
-    "name",
-)
+ORDER: tuple[Kind, ...] = get_args(Kind)
 """The most specific first: of two readings of the same characters it is taken."""
 
 Place = tuple[int, int]
@@ -62,7 +50,7 @@ class Found(NamedTuple):
     kind: Kind
 
 
-NUMBER = "[0-9](?:[ \u00a0.()/‐–-]{0,3}[0-9]){5}"
+NUMBER = "[0-9](?:[ \u00a0.()/‐-–-]{0,3}[0-9]){5}"
 """A hint of six digits or more, in groups or not: most texts hold no such number."""
 
 

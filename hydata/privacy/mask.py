@@ -35,7 +35,7 @@ from hydata.stage import Settings
 FINDERS: tuple[Finder, ...] = (KEY, EMAIL, IBAN, ID_CARD, BANK_CARD, PASSPORT, IP, PHONE, PLATE, ADDRESS)
 KINDS: tuple[Kind, ...] = tuple(finder.kind for finder in FINDERS)
 
-VERSION = 1
+VERSION = 2
 """Raise it when what is found changes."""
 
 _TAG = "|".join(kind.upper() for kind in (*KINDS, "name"))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from hydata.cli import app
 from hydata.curation import files
 from hydata.curation.files import ROWS
+from hydata.errors import ConfigError
 
 
 def _written(path: Path, *rows: object) -> Path:
@@ -71,6 +72,11 @@ def test_messages_keep_their_tool_calls(tmp_path: Path) -> None:
     )
     rows = _read(path)
     assert [len(turn["tool_calls"] or []) for turn in rows["messages"][0]] == [0, 1, 0, 0]
+    assert rows["messages"][0][1]["tool_calls"][0] == {
+        "id": "1",
+        "name": "clock",
+        "arguments": '{"zone":"UTC"}',
+    }
     assert rows["response"].to_list() == ["Noon.", None, None]
     assert rows["text"].to_list() == ["What time is it?\n\n12:00\n\nNoon.", None, "Hello"]
     assert rows["finish_reason"].to_list() == ["stop", None, None]
@@ -103,3 +109,63 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
         )
         assert done.exit_code == 1 or done.exit_code == 2, wrong
         assert not (tmp_path / "out.parquet").exists()
+
+
+def test_personal_data_in_reasoning_and_tool_calls_is_found(tmp_path: Path) -> None:
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "mail", "arguments": '{"to": "bob@corp.example"}'},
+    }
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "Write to Bob."}, {"type": "image_url"}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning": "His desk is at ann@corp.example.",
+            "tool_calls": [call],
+        },
+    ]
+    path = _written(tmp_path / "in.jsonl", {"messages": turns}, {"messages": turns[:1]}, {"messages": None})
+    out = tmp_path / "out.parquet"
+    for given in (path, tmp_path / "in.parquet"):
+        _read(path).select("messages").write_parquet(tmp_path / "in.parquet")
+        done = CliRunner().invoke(app, ["judge", "privacy", str(given), "-o", str(out)])
+        assert done.exit_code == 0, done.output
+        found = pl.read_parquet(out)
+        assert found["total"].to_list() == [2, 0, None]
+        masked = 'Write to Bob.\n\nHis desk is at [EMAIL_1].\n\n{"to": "[EMAIL_2]"}'
+        assert found["anonymized"].to_list() == [masked, "Write to Bob.", None]
+
+
+def test_an_error_tells_where_and_not_what(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "Tea."}\n{"text": "ann@corp.example", "text": 5}\n', "utf-8")
+    done = CliRunner().invoke(app, ["judge", "privacy", str(path), "-o", str(tmp_path / "out.parquet")])
+    assert done.exit_code != 0
+    assert "line 2" in str(done.exception)
+    assert "ann@" not in str(done.exception)
+    for missing in ("none.jsonl", "."):
+        where = tmp_path / "new" / "out.parquet"
+        done = CliRunner().invoke(app, ["judge", "privacy", str(tmp_path / missing), "-o", str(where)])
+        assert isinstance(done.exception, ConfigError)
+        assert not where.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "assignment"),
+    [
+        ("rules", "lorem_ipsum={a=1}"),
+        ("rules", "repeated_lines=[[1],[2]]"),
+        ("rules", "lorem_ipsum=nan"),
+        ("rules", "lorem_ipsum=1e400"),
+        ("privacy", "kinds=[]"),
+        ("toxicity", "model="),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(name: str, assignment: str, tmp_path: Path) -> None:
+    path = _written(tmp_path / "in.jsonl", {"text": "Tea."})
+    out = tmp_path / "out.parquet"
+    done = CliRunner().invoke(app, ["judge", name, str(path), "-o", str(out), "--set", assignment])
+    assert isinstance(done.exception, ConfigError), done.exception
+    assert not out.exists()

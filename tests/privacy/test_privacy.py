@@ -331,3 +331,28 @@ def test_hostile_texts_take_time_in_proportion(unit: str) -> None:
 
     short = max(min(seconds(20_000) for _ in range(2)), 0.005)
     assert seconds(160_000) < 8 * short * 5
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"{prefix}Q3EXAMPLE7ZK4M9T" for prefix in ("AKIA", "ASIA", "AROA", "AIDA", "ABIA", "ACCA")),
+        *(f"{prefix}-a1B2c3D4e5F6g7H8i9J0" for prefix in ("glpat", "gldt", "glrt", "glcbt", "glptt")),
+    ],
+)
+def test_a_key_alone_is_found_by_its_prefix(key: str) -> None:
+    assert [text[f.start : f.end] for text in (f"See {key} there.",) for f in find(text, FindSettings())] == [
+        key
+    ]
+
+
+def test_any_dash_may_group_a_number() -> None:
+    for dash in "-‐\u2011\u2012–":
+        text = f"Call +44 20{dash}7946{dash}0958 now."
+        assert [f.kind for f in find(text, FindSettings())] == ["phone"], hex(ord(dash))
+
+
+def test_letters_that_grow_in_lower_case_shift_nothing() -> None:
+    text = "İİİİ password: Zt9x7Qw2LmP4 end"
+    (found,) = find(text, FindSettings())
+    assert text[found.start : found.end] == "Zt9x7Qw2LmP4"

@@ -188,16 +188,20 @@ def test_check_reports_what_it_can_do(served: Path) -> None:
 def test_the_four_steps_and_a_second_run_that_asks_nothing(served: Path, tmp_path: Path) -> None:
     session = run(served, tmp_path / "w")
     with connect(session.root, session.head, session.schemas) as con:
+        # What it is asked for at each step, not what comes of it: so small a model's evolved instructions may
+        # all be refused, and vLLM's sums, and so its words, differ with what else is in its batch.
         models = dict(
             con.execute(
-                "SELECT step, list(DISTINCT model) FROM conversations WHERE model IS NOT NULL GROUP BY step"
+                "SELECT step, list(DISTINCT model) FROM usage WHERE sent > 0 GROUP BY step"
             ).fetchall()
         )
+        (generated,) = con.execute("SELECT count(*) FROM conversations WHERE step = 'generate'").fetchone()
         answers, samples = con.execute(
             "SELECT count(*), count(*) FILTER (sample_index = 1) FROM responses"
         ).fetchone()
         (critiques,) = con.execute("SELECT count(*) FROM critiques").fetchone()
-    assert set(models) - {"follow_up"} == {"generate", "evolve", "self_instruct", "respond"}
+    assert set(models) >= {"generate", "evolve", "self_instruct", "respond", "critique"}
+    assert generated > 0
     for (model,) in models.values():
         assert re.fullmatch(r"smollm2-135m-instruct@[0-9a-f]{16} \(vllm \S+\)", model)
     assert critiques > 0

@@ -96,7 +96,9 @@ def named(given: Iterable[str]) -> dict[str, Benchmark]:
         file = Path(path if Path(path).exists() else text)
         name = file.name.split(".")[0]
         if name in found:
-            raise ConfigError(f"--benchmark {text}: a second one named {name!r}; rename the file")
+            again = found[name].file.resolve() == file.resolve()
+            remedy = "it is given twice" if again else f"{found[name].file} has that name too; rename one"
+            raise ConfigError(f"--benchmark {text}: a second one named {name!r}: {remedy}")
         found[name] = Benchmark(
             file=file, question=next(iter(columns), None), answer=next(iter(columns[1:]), None)
         )

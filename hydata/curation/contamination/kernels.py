@@ -5,6 +5,8 @@ Plain loops for numba, as in ``hydata.curation.dedup.kernels``, whose characters
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from hydata.curation.characters import CHARACTER, WORD
@@ -109,6 +111,17 @@ def fill_table(keys: UInt64Array, slots: Int32Array) -> None:
 
 
 @kernel
+def gram_of(window: Any, slots: Any, keys: Any) -> Any:
+    """The gram with this rolling hash, -1 if there is none."""
+    key = max(mixed(window), _ONE)
+    mask = len(slots) - 1
+    slot = np.int64(key & _U64(mask))
+    while slots[slot] >= 0 and keys[slots[slot]] != key:
+        slot = (slot + 1) & mask
+    return slots[slot]
+
+
+@kernel
 def find_runs(
     words: UInt64Array,
     ends: Int64Array,
@@ -142,7 +155,6 @@ def find_runs(
     leaves = _ONE
     for _ in range(n):
         leaves *= _PRIME
-    mask = len(slots) - 1
     begin = np.int64(0)
     for i in range(len(ends)):
         count = np.int64(0)
@@ -153,11 +165,7 @@ def find_runs(
                 window -= words[at - n] * leaves
             if at - begin < n - 1:
                 continue
-            key = max(mixed(window), _ONE)
-            slot = np.int64(key & _U64(mask))
-            while slots[slot] >= 0 and keys[slots[slot]] != key:
-                slot = (slot + 1) & mask
-            gram = slots[slot]
+            gram = gram_of(window, slots, keys)
             if gram < 0:
                 continue
             fresh = seen[gram] != i
@@ -214,7 +222,6 @@ def find_whole(
     leaves = _ONE
     for _ in range(m):
         leaves *= _PRIME
-    mask = len(slots) - 1
     begin = np.int64(0)
     for i in range(len(ends)):
         unit[i], span[i] = -1, 0
@@ -225,11 +232,7 @@ def find_whole(
                 window -= words[at - m] * leaves
             if at - begin < m - 1:
                 continue
-            key = max(mixed(window), _ONE)
-            slot = np.int64(key & _U64(mask))
-            while slots[slot] >= 0 and keys[slots[slot]] != key:
-                slot = (slot + 1) & mask
-            gram = slots[slot]
+            gram = gram_of(window, slots, keys)
             if gram < 0:
                 continue
             for o in range(owners_end[gram - 1] if gram else 0, owners_end[gram]):
