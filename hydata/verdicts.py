@@ -25,6 +25,8 @@ from hydata.policy import Finding, Policy, check_measures, decide, findings, loa
 from hydata.recipe import GATES
 from hydata.warehouse import quoted
 
+BATCH_ROWS = 65_536
+
 SECTIONS = (*(f"gates.{gate}" for gate in GATES), "final")
 """In the order in which a record meets them."""
 
@@ -32,6 +34,18 @@ _SEARCH = "SET search_path = 'decided,main'"
 
 Move = Literal["enter", "wait", "leave"]
 """Into what is kept; out of what is dropped, while a required judge is missing yet; out of what is kept."""
+
+_MOVES: Mapping[Move, str] = {
+    "enter": "status_a <> 'kept' AND status_b = 'kept'",
+    "wait": "status_a = 'dropped' AND status_b = 'undecided'",
+    "leave": "status_a = 'kept' AND status_b <> 'kept'",
+}
+
+_BOTH = """
+    SELECT record_id, a.status AS status_a, a.reasons AS reasons_a,
+        b.status AS status_b, b.reasons AS reasons_b
+    FROM by_a AS a JOIN by_b AS b USING (record_id)
+"""
 
 CHANGES = pl.Schema(
     {
@@ -115,58 +129,66 @@ def explained(
 
 def compared(
     con: duckdb.DuckDBPyConnection, a: Policy, b: Policy, schemas: Mapping[str, pl.Schema]
-) -> Iterator[tuple[Totals, pl.DataFrame]]:
-    """For every section: its totals, and a frame of ``CHANGES`` of the records whose status or reasons
-    differ, in the order of their ids."""
+) -> list[Totals]:
+    """The totals of every section. Each record whose status or reasons differ is left as a row of ``CHANGES``
+    in the table ``changes`` of ``con``, since there may be more of them than memory holds."""
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE changes (section VARCHAR, record_id VARCHAR, step VARCHAR, status_a VARCHAR,
+            reasons_a VARCHAR[], status_b VARCHAR, reasons_b VARCHAR[])
+        """
+    )
+    totals = []
     for section in SECTIONS:
         with _as_decided(con, section):
             for name, policy in (("a", a), ("b", b)):
                 _apply(con, policy, section, schemas, f"by_{name}")
             (counts,) = con.execute(
-                """
-                SELECT count(*), count(*) FILTER (a.status = 'kept'), count(*) FILTER (b.status = 'kept'),
-                    count(*) FILTER (a.status <> 'kept' AND b.status = 'kept'),
-                    count(*) FILTER (a.status = 'dropped' AND b.status = 'undecided'),
-                    count(*) FILTER (a.status = 'kept' AND b.status <> 'kept')
-                FROM by_a AS a JOIN by_b AS b USING (record_id)
+                f"""
+                SELECT count(*), count(*) FILTER (status_a = 'kept'), count(*) FILTER (status_b = 'kept'),
+                    {", ".join(f"count(*) FILTER ({moved})" for moved in _MOVES.values())}
+                FROM ({_BOTH})
                 """
             ).fetchall()
-            changes = con.sql(
-                """
-                SELECT ? AS section, record_id, c.step, a.status AS status_a, a.reasons AS reasons_a,
-                    b.status AS status_b, b.reasons AS reasons_b
-                FROM by_a AS a JOIN by_b AS b USING (record_id) JOIN conversations AS c USING (record_id)
-                WHERE a.status <> b.status OR a.reasons <> b.reasons ORDER BY record_id
+            con.execute(
+                f"""
+                INSERT INTO main.changes
+                SELECT $section, record_id, step, status_a, reasons_a, status_b, reasons_b
+                FROM ({_BOTH}) JOIN conversations USING (record_id)
+                WHERE status_a <> status_b OR reasons_a <> reasons_b
                 """,
-                params=[section],
-            ).pl()
-        yield Totals(section, *counts), changes.cast(CHANGES)
+                {"section": section},
+            )
+        totals.append(Totals(section, *counts))
+    return totals
 
 
-def by_rule(changes: pl.DataFrame, move: Move, show: int) -> list[Rule]:
-    """The rules behind a move, most first: what dropped the records under the first policy, or for those that
-    leave, under the second; or the judges that are missing. A record counts under each of its rules."""
-    a, b = pl.col("status_a"), pl.col("status_b")
-    moves = {
-        "enter": (a != "kept") & (b == "kept"),
-        "wait": (a == "dropped") & (b == "undecided"),
-        "leave": (a == "kept") & (b != "kept"),
-    }
-    status, reasons = ("status_b", "reasons_b") if move == "leave" else ("status_a", "reasons_a")
-    moved = changes.filter(moves[move])
-    counted = (
-        moved.select(
-            rule=pl.when(pl.col(status) == "undecided")
-            .then(pl.col(reasons).list.eval("no " + pl.element()))
-            .otherwise(reasons),
-            id="record_id",
-        )
-        .explode("rule")
-        .group_by("rule")
-        .agg(records=pl.len(), some=pl.col("id").sort().head(show))
-        .sort("records", "rule", descending=[True, False])
+def changes(con: duckdb.DuckDBPyConnection) -> Iterator[pl.DataFrame]:
+    """What ``compared`` left: frames of ``CHANGES``, in the order of sections and ids."""
+    found = con.sql(
+        "FROM changes ORDER BY list_position($sections, section), record_id",
+        params={"sections": list(SECTIONS)},
     )
-    return [Rule(name, records, tuple(ids)) for name, records, ids in counted.iter_rows()]
+    for batch in found.to_arrow_reader(BATCH_ROWS):
+        yield pl.DataFrame(batch).cast(CHANGES)
+
+
+def by_rule(con: duckdb.DuckDBPyConnection, section: str, move: Move, show: int) -> list[Rule]:
+    """The rules behind a move that ``compared`` found, most first: what dropped the records under the first
+    policy, or for those that leave, under the second; or the judges that are missing. A record counts under
+    each of its rules."""
+    side = "b" if move == "leave" else "a"
+    found = con.execute(
+        f"""
+        SELECT rule, count(*) AS records, min(record_id, $some) FROM (
+            SELECT record_id, if(status_{side} = 'undecided', 'no ', '') || unnest(reasons_{side}) AS rule
+            FROM changes WHERE section = $section AND {_MOVES[move]}
+        )
+        GROUP BY rule ORDER BY records DESC, rule
+        """,
+        {"section": section, "some": max(show, 1)},
+    )
+    return [Rule(name, records, tuple(ids[:show])) for name, records, ids in found.fetchall()]
 
 
 def _apply(

@@ -99,7 +99,7 @@ def test_what_is_made_of_a_benchmarks_item_goes_no_further_and_the_certificate_s
         ((kept,),) = con.execute(
             "SELECT count(*) FROM decisions WHERE policy = 'gates.respond' AND status = 'kept'"
         ).fetchall()
-        totals = {each.section: each.kept_a for each, _ in compared(con, policy, policy, session.schemas)}
+        totals = {each.section: each.kept_a for each in compared(con, policy, policy, session.schemas)}
     assert totals["gates.respond"] == kept
 
     told = certificate(project, session)

@@ -12,7 +12,7 @@ from hydata.policy import last_policy
 from hydata.recipe import load_recipe
 from hydata.run import run_recipe
 from hydata.session import Session
-from hydata.verdicts import SECTIONS, by_rule, compared, explained, read_policy
+from hydata.verdicts import SECTIONS, Rule, by_rule, changes, compared, explained, read_policy
 from hydata.warehouse import connect
 
 
@@ -51,21 +51,19 @@ def test_a_diff_foretells_what_a_run_decides(project: Path) -> None:
     stricter = changed(project, "stricter.toml", **STRICTER)
     with connect(session.root, session.head, session.schemas) as con:
         old, new = (read_policy(con, path, session.schemas) for path in (project / "policy.toml", stricter))
-        same = list(compared(con, old, old, session.schemas))
-        foretold = list(compared(con, old, new, session.schemas))
+        same = compared(con, old, old, session.schemas)
+        assert list(changes(con)) == []
+        foretold = compared(con, old, new, session.schemas)
+        changed_rows = pl.concat(changes(con))
     before = decisions(session)
-    assert all(changes.is_empty() for _, changes in same)
-    for totals, _ in same:
+    for totals in same:
         kept = [status for (section, _), status in before.items() if section == totals.section]
         assert (totals.records, totals.kept_a) == (len(kept), kept.count("kept"))
 
-    leaving = {
-        (totals.section, record)
-        for totals, changes in foretold
-        for record in changes.filter(pl.col("status_a") == "kept", pl.col("status_b") != "kept")["record_id"]
-    }
+    leaves = changed_rows.filter(pl.col("status_a") == "kept", pl.col("status_b") != "kept")
+    leaving = set(leaves.select("section", "record_id").iter_rows())
     assert {section for section, _ in leaving} >= {"gates.evolve", "gates.critique", "final"}
-    assert sum(totals.leave for totals, _ in foretold) == len(leaving)
+    assert sum(totals.leave for totals in foretold) == len(leaving)
     stricter.replace(project / "policy.toml")
     after = decisions(run(project))
     left = {key for key, status in before.items() if status == "kept" and after.get(key) != "kept"}
@@ -80,9 +78,9 @@ def test_rules_are_counted_and_what_is_not_judged_yet_waits(project: Path) -> No
     )
     with connect(session.root, session.head, session.schemas) as con:
         old, new = (read_policy(con, path, session.schemas) for path in (project / "policy.toml", looser))
-        found = {
-            totals.section: (totals, changes) for totals, changes in compared(con, old, new, session.schemas)
-        }
+        found = {totals.section: totals for totals in compared(con, old, new, session.schemas)}
+        (rule,) = by_rule(con, "gates.critique", "wait", 2)
+        assert by_rule(con, "gates.critique", "wait", 0) == [Rule(rule.name, rule.records, ())]
         short = {
             record
             for (record,) in con.execute(
@@ -90,16 +88,16 @@ def test_rules_are_counted_and_what_is_not_judged_yet_waits(project: Path) -> No
                 "AND reasons = ['answer_too_short']"
             ).fetchall()
         }
-    totals, changes = found["gates.critique"]
+    totals = found["gates.critique"]
     assert (totals.enter, totals.wait, totals.leave) == (0, len(short), 0)
-    (rule,) = by_rule(changes, "wait", 2)
     assert (rule.name, rule.records) == ("answer_too_short", len(short))
     assert set(rule.some) <= short
     assert len(rule.some) == 2
     # the other way round they leave
     with connect(session.root, session.head, session.schemas) as con:
-        back = {totals.section: changes for totals, changes in compared(con, new, old, session.schemas)}
-    assert by_rule(back["gates.critique"], "enter", 1) == by_rule(back["gates.critique"], "leave", 1) == []
+        compared(con, new, old, session.schemas)
+        for move in ("enter", "leave"):
+            assert by_rule(con, "gates.critique", move, 1) == []
 
 
 def test_every_condition_is_explained(project: Path) -> None:

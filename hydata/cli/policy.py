@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -17,8 +16,18 @@ from hydata.errors import ConfigError
 from hydata.policy import Finding, last_policy
 from hydata.recipe import table_schemas
 from hydata.report import find_id
-from hydata.verdicts import CHANGES, Move, by_rule, check_record, compared, explained, read_policy
-from hydata.warehouse import connect, latest_head, write_frame
+from hydata.verdicts import (
+    CHANGES,
+    SECTIONS,
+    Move,
+    by_rule,
+    changes,
+    check_record,
+    compared,
+    explained,
+    read_policy,
+)
+from hydata.warehouse import connect, latest_head, write_frames
 
 app = typer.Typer(no_args_is_help=True, help="What thresholds make of the judgements there are.")
 
@@ -102,23 +111,22 @@ def diff(
     schemas = table_schemas()
     with connect(warehouse, latest_head(warehouse, recipe), schemas) as con:
         a, b = (read_policy(con, path, schemas) for path in (before, after))
-        found = list(compared(con, a, b, schemas))
-    totals = Table(box=None, pad_edge=False)
-    totals.add_column("section")
-    for name in ("records", "kept by A", "kept by B", *MOVES):
-        totals.add_column(name, justify="right")
-    for t, _ in found:
-        counts = (t.records, t.kept_a, t.kept_b, t.enter, t.wait, t.leave)
-        totals.add_row(t.section, *(f"{count:,}" for count in counts))
-    wide().print(totals)
-    for t, changes in found:
-        for move, said in MOVES.items():
-            rules = by_rule(changes, move, show)
-            if rules:
-                out.print(f"\n{t.section}: {said}")
-            for rule in rules:
-                line = f"  {printable(rule.name):<24} {rule.records:>8,}  {' '.join(rule.some)}"
-                out.print(Text(line.rstrip()))
-    if output is not None:
-        write_frame(output, pl.concat([pl.DataFrame(schema=CHANGES), *(changes for _, changes in found)]))
-        out.print(f"\n{escape(str(output))}")
+        totals = Table(box=None, pad_edge=False)
+        totals.add_column("section")
+        for name in ("records", "kept by A", "kept by B", *MOVES):
+            totals.add_column(name, justify="right")
+        for t in compared(con, a, b, schemas):
+            counts = (t.records, t.kept_a, t.kept_b, t.enter, t.wait, t.leave)
+            totals.add_row(t.section, *(f"{count:,}" for count in counts))
+        wide().print(totals)
+        for section in SECTIONS:
+            for move, said in MOVES.items():
+                rules = by_rule(con, section, move, show)
+                if rules:
+                    out.print(f"\n{section}: {said}")
+                for rule in rules:
+                    line = f"  {printable(rule.name):<24} {rule.records:>8,}  {' '.join(rule.some)}"
+                    out.print(Text(line.rstrip()))
+        if output is not None:
+            write_frames(output, changes(con), CHANGES)
+            out.print(f"\n{escape(str(output))}")
