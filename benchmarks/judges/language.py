@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
 from shared.page import table
+from shared.scores import cpu_seconds
 
 from hydata.curation import language
 from hydata.curation.language import detect
@@ -188,8 +188,8 @@ def _speed(data: Path) -> str:
         plain = texts.str.replace_all("\n", " ", literal=True).to_list()
         model = language._model()
         bare, ours = (
-            _cpu_seconds(lambda m=model, p=plain: m.predict(p)),
-            _cpu_seconds(lambda t=texts: detect(t)),
+            cpu_seconds(lambda m=model, p=plain: m.predict(p)),
+            cpu_seconds(lambda t=texts: detect(t)),
         )
         lines.append(
             [
@@ -216,15 +216,6 @@ def _speed(data: Path) -> str:
             lines,
         )
     )
-
-
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(5):
-        started = time.process_time()
-        work()
-        best = min(best, time.process_time() - started)
-    return best
 
 
 def _with_threads(texts: pl.Series, threads: int) -> float:

@@ -73,9 +73,9 @@ def speed(heuristic: Callable[[pl.Series], pl.Series], scorers: dict[str, tuple[
         texts = [text[:100] for text in texts]
         series = pl.Series("text", (texts * (SPEED_ROWS // len(texts) + 1))[:SPEED_ROWS])
         prepared = fasttext_lines(series).to_list()
-        bare = _seconds(lambda m=scorer.model, p=prepared: m.predict(p))
-        whole = _seconds(lambda s=scorer, t=series: score_texts(t, s))
-        ours = _seconds(lambda t=series: heuristic(t))
+        bare = cpu_seconds(lambda m=scorer.model, p=prepared: m.predict(p))
+        whole = cpu_seconds(lambda s=scorer, t=series: score_texts(t, s))
+        ours = cpu_seconds(lambda t=series: heuristic(t))
         lines.append(
             [
                 name,
@@ -91,7 +91,8 @@ def speed(heuristic: Callable[[pl.Series], pl.Series], scorers: dict[str, tuple[
     )
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of some work, the best of five times."""
     best = float("inf")
     for _ in range(5):
         started = time.process_time()
