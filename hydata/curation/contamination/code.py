@@ -218,11 +218,10 @@ class Functions:
 
 
 def read_functions(questions: pl.DataFrame, encoder: Encoder) -> Functions:
-    """Those of ``questions`` (``unit``, ``text``, ``said``, ``answer``) that are functions, or are answered by
-    one."""
-    whole = pl.concat_str("text", "answer", separator="\n")
-    own = questions.with_columns(whole=whole).filter(pl.col("whole").str.contains(_FUNCTION.pattern))
-    traits = read_traits(own["whole"].to_list(), own["said"].to_list())
+    """Those of ``questions`` (``unit``, ``text``, ``said``, ``answer``) that are functions."""
+    own = questions.filter(pl.col("text").str.contains(_FUNCTION.pattern))
+    whole = own.select(pl.concat_str("text", "answer", separator="\n")).to_series()
+    traits = read_traits(whole.to_list(), own["said"].to_list())
     return Functions(
         encoder,
         own["unit"].to_numpy().astype(np.int64),
