@@ -19,8 +19,8 @@ it in one number (docs/decisions/0017 has what was measured):
 answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
 agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
 Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
-names and the text none of them, the result is times ``NO_NAME``. Functions are compared with functions by
-``code``, and with nothing else that is said here but other items.
+names and the text none of them, the result is times ``NO_NAME``. Code is compared with items that are
+functions by ``code``, and in no other way.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ class Script:
         near: Near,
         chosen: Int64Array,
     ) -> None:
-        """What each of the ``chosen`` texts is likest, leaving out the items that are functions for those that
-        ``is_code`` says to be; written to its place in ``near``."""
+        """What each of the ``chosen`` texts is likest, of code leaving out the items that are functions;
+        written to its place in ``near``."""
         said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
         vectors = _vectors(said, words, self.encoder, self.rarity)
         rows = np.flatnonzero(vectors.any(axis=1))
@@ -208,8 +208,8 @@ class Meaning:
         return ", ".join(encoder.identity for encoder in used if encoder)
 
     def find(self, asked: pl.Series, texts: pl.Series) -> Near:
-        """What each record is likest, among the items in its script or in translation: by what is ``asked`` in
-        it, as a function by all of its text."""
+        """What each record is likest, among the items in its script or in translation, by what is ``asked``
+        in it; of code, among the items that are functions, by all of it."""
         asked, texts = asked.fill_null(""), texts.fill_null("")
         short = texts.str.len_chars() <= code.CHARACTERS
         functions = self.functions.find(texts.zip_with(short, asked))
