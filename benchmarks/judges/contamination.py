@@ -25,8 +25,9 @@ BY_HAND = Path(__file__).with_name("contamination_zh.jsonl")
 """Paraphrases and translations of 30 items of CMATH, drawn at random, written for this measurement."""
 SAME = Path(__file__).with_name("contamination_same.jsonl")
 """Which exercises of MBPP and CodeAlpaca are an item of HumanEval in fact, and which near ones are not: all
-pairs that any of six ways to compare ranked near, read one by one (the first 500 characters) before the judge
-of functions was tuned. The same: the item's function is asked for, in Python, so that its solution solves it."""
+pairs that any of six ways to compare ranked near, read one by one (the first 500 characters) before the
+judge of functions was tuned. The same: the item's function is asked for, in Python, so that its solution
+solves it."""
 CHINESE = ("alignbench_zh_v1.1", "ceval_dev_val", "cmath_zh_test", "cmmlu_dev_and_40_per_subject")
 ENGLISH = ("gsm8k_test", "math_test_first1500", "mbpp", "ifeval_input_data")
 LEAST = 0.95
@@ -112,7 +113,8 @@ def _paraphrases(data: Path) -> str:
             _leaked(data, [*gsm, *code]),
             "Missed of GSM8K: rephrasings that lose or work out numbers (a decade for 10 years), and those "
             "whose words are nearly all others; of HumanEval those whose examples have other shapes and "
-            "short ones whose words are others. A translation without two numbers in it is not found, nor by `encoder = static` any.",
+            "short ones whose words are others. A translation without two numbers in it is not found, nor by "
+            "`encoder = static` any.",
             _functions(human, code, exercises),
         ]
     )
@@ -164,12 +166,11 @@ def _functions(human: AloneSettings, code: Rows, exercises: dict[str, str]) -> s
         "signature and docstring alone": asked,
         "without the examples": [examples.sub(r"\1", text) for text in own.values()],
     }
-    lines = []
+    lines, recalled = [], 0
     for name, texts in forms.items():
-        right = _judged(human, texts).select(
-            (pl.col("item") == pl.Series(list(own))) & pl.col("contaminated")
-        )
-        taken = right.to_series().to_list()
+        judged = _judged(human, texts).with_columns(own=pl.Series(list(own)))
+        taken = ((judged["item"] == judged["own"]) & judged["contaminated"]).to_list()
+        recalled = recalled or sum(taken)  # of the whole functions
         shares = [sum(some) / len(some) for some in (taken, taken[::2], taken[1::2])]
         lines.append([name, *(f"{share:.2f}" for share in shares)])
     found = _judged(human, list(exercises.values())).with_columns(id=pl.Series(list(exercises)))
@@ -177,23 +178,22 @@ def _functions(human: AloneSettings, code: Rows, exercises: dict[str, str]) -> s
     hits = found.filter("contaminated").select("id", "item").rows()
     same = sum(bool(labels.get(hit)) for hit in hits)
     unread = sum(hit not in labels for hit in hits)
-    recalled = round(float(lines[0][1]) * len(own))
     (benchmark,) = human.benchmarks.values()
     rows = [json.dumps(row) for row in _read(benchmark.file)]
     documented = _documented()
     return "\n\n".join(
         [
-            f"Rephrased functions of HumanEval, the {len(own)} that hold a text, and every second of them (the "
-            "weights were chosen with all of them in view, so no half is unseen):",
+            f"Rephrased functions of HumanEval, the {len(own)} that hold a text, and every second of them "
+            "(the weights were chosen with all of them in view, so no half is unseen):",
             table(["form", "found", "even", "odd"], lines),
             f"Of the {len(hits)} that are taken of MBPP and CodeAlpaca {same} are the same exercise by the "
-            f"labels in `benchmarks/judges/{SAME.name}` ({unread} not labelled, counted as others): precision "
-            f"{recalled / (recalled + len(hits)):.3f} as it is, "
+            f"labels in `benchmarks/judges/{SAME.name}` ({unread} not labelled, counted as others): "
+            f"precision {recalled / (recalled + len(hits)):.3f} as it is, "
             f"{(recalled + same) / (recalled + len(hits)):.3f} with these counted as found. Of the "
             f"{len(documented):,} documented functions of Python's standard library "
             f"{int(_judged(human, documented)['contaminated'].sum())} are taken; of HumanEval's own "
-            f"{_taken_for_another(human, rows)} of {len(rows)}, each against all others, most of them pairs that "
-            "ask for nearly the same (substrings or prefixes, every second or every third).",
+            f"{_taken_for_another(human, rows)} of {len(rows)}, each against all others, most of them pairs "
+            "that ask for nearly the same (substrings or prefixes, every second or every third).",
         ]
     )
 
