@@ -38,7 +38,7 @@ what is said counts: a translation is hardly ever found.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from keyword import iskeyword
@@ -56,7 +56,7 @@ CHARACTERS = 8000
 """Characters of a text that is compared: a function with what is said about it."""
 GRAM = 3
 """Tokens of the longest gram of code."""
-NOTHING, CODE, EXAMPLES = 0.45, 0.5, 1.5
+NOTHING, CODE, EXAMPLES = 0.45, 0.5, 1.0
 """Evidence where nothing is shared, and of code and of examples that are the same."""
 
 _DOCUMENTED = re.compile(r'"""(.*?)"""|' r"'''(.*?)'''", re.DOTALL)
@@ -70,6 +70,7 @@ _SAID = re.compile(_DOCUMENTED.pattern + r"|#[^\n]*", re.DOTALL)
 _STRING = r'"[^"\n]*"|' r"'[^'\n]*'"
 _TOKEN = re.compile(rf"{_STRING}|\w+(?:(?<=\d)\.\d+)?|==|!=|<=|>=|//|\*\*|[-+*/%]=|[-+*/%<>\[\](){{}}:=.]")
 _VALUE = re.compile(rf"({_STRING})|(-?\d+\.\d*)|(-?\d+)|(True|False|None)\b|([\[\](){{}}])|\w+")
+_VALUED = re.compile("[sifTFN]")
 
 
 def prose(text: str) -> str:
@@ -97,18 +98,26 @@ def tokens(text: str) -> list[str]:
 
 
 def shapes(text: str) -> list[str]:
-    """The shapes of a text's examples: the brackets and the kinds of the values in a line."""
-    documented = "\n".join(a or b for a, b in _DOCUMENTED.findall(text)).split("\n")
-    asserted = [line for line in text.split("\n") if line.lstrip().startswith("assert ")]
-    lines = [line.strip() for line in (*documented, *asserted)]
+    """The shapes of a text's examples, the brackets and the kinds of the values in a line; and those of a
+    docstring, or of all asserts, as one."""
+    asserted = "\n".join(line for line in text.split("\n") if line.lstrip().startswith("assert "))
     found = []
-    for line, following in pairwise((*lines, "")):
-        asked = line.startswith(">>>")
-        if asked or "=" in line or "(" in line:
-            shape = "".join(_kind(match) for match in _VALUE.finditer(line + following if asked else line))
-            if re.search("[sifTFN]", shape):
-                found.append(shape)
+    for block in (*(a or b for a, b in _DOCUMENTED.findall(text)), asserted):
+        shaped = [shape for line in _examples(block) if _VALUED.search(shape := _shape(line))]
+        found += [*shaped, "\n".join(shaped)] if shaped else []
     return found
+
+
+def _examples(block: str) -> Iterator[str]:
+    """The lines that may be examples; a prompt's with the line after it."""
+    for line, following in pairwise((*block.split("\n"), "")):
+        asked = line.lstrip().startswith(">>>")
+        if asked or "=" in line or "(" in line:
+            yield line + following if asked else line
+
+
+def _shape(line: str) -> str:
+    return "".join(_kind(match) for match in _VALUE.finditer(line))
 
 
 def _kind(value: re.Match[str]) -> str:
