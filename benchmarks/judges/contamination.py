@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from shared.page import table
@@ -115,7 +116,7 @@ def _paraphrases(data: Path) -> str:
             "whose words are nearly all others; of HumanEval those whose examples have other shapes and "
             "short ones whose words are others. A translation without two numbers in it is not found, nor by "
             "`encoder = static` any.",
-            _functions(human, code, exercises),
+            _functions(human, code, exercises, _dressed(data)),
         ]
     )
 
@@ -153,7 +154,7 @@ def _similarity_alone(found: pl.DataFrame, others: pl.DataFrame) -> float:
     return float(good["taken"].max() or 0) / found.height  # type: ignore[arg-type]
 
 
-def _functions(human: AloneSettings, code: Rows, exercises: dict[str, str]) -> str:
+def _functions(human: AloneSettings, code: Rows, exercises: dict[str, str], dressed: Rows) -> str:
     """Rephrased functions in several forms; what is taken of other code, the same exercises told apart."""
     own = {f"HumanEval/{2 * i}": text for i, text in enumerate(code) if text.strip()}
     docstring = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
@@ -189,11 +190,14 @@ def _functions(human: AloneSettings, code: Rows, exercises: dict[str, str]) -> s
             f"Of the {len(hits)} that are taken of MBPP and CodeAlpaca {same} are the same exercise by the "
             f"labels in `benchmarks/judges/{SAME.name}` ({unread} not labelled, counted as others): "
             f"precision {recalled / (recalled + len(hits)):.3f} as it is, "
-            f"{(recalled + same) / (recalled + len(hits)):.3f} with these counted as found. Of the "
+            f"{(recalled + same) / (recalled + len(hits)):.3f} with these counted as found. "
+            "These have no examples, and examples are what tells most. Where others have them too: of the "
+            f"{len(dressed)} of MBPP written as HumanEval is, the tests as examples in a docstring, "
+            f"{int(_judged(human, dressed)['contaminated'].sum())} are taken; of the "
             f"{len(documented):,} documented functions of Python's standard library "
-            f"{int(_judged(human, documented)['contaminated'].sum())} are taken; of HumanEval's own "
+            f"{int(_judged(human, documented)['contaminated'].sum())}; of HumanEval's own "
             f"{_taken_for_another(human, rows)} of {len(rows)}, each against all others, most of them pairs "
-            "that ask for nearly the same (substrings or prefixes, every second or every third).",
+            "that ask for nearly the same (substrings or prefixes, two or three that sum to zero).",
         ]
     )
 
@@ -226,6 +230,20 @@ def _documented() -> list[str]:
                 text = ast.get_source_segment(source, node, padded=True) or ""
                 found.append(textwrap.dedent(text))
     return [text for text in found if 80 <= len(text) <= 3000]
+
+
+def _dressed(data: Path) -> list[str]:
+    """MBPP in HumanEval's form."""
+    found = []
+    for row in _read(data / "benchmarks/mbpp.jsonl"):
+        code = row["code"].replace("\r\n", "\n").replace("\t", "    ")
+        asserts = [test.removeprefix("assert").strip() for test in row["test_list"]]
+        name = re.match(r"\(?(\w+)", asserts[0])
+        examples = "".join(f"    >>> {test.replace('==', chr(10) + '    ', 1)}\n" for test in asserts)
+        docstring = f'\n    """{row["text"]}\n{examples}    """'
+        head = re.compile(rf"^(def {re.escape(name[1] if name else '')} ?\([^\n]*:)[^\n]*$", re.MULTILINE)
+        found.append(head.sub(lambda match, doc=docstring: match[1] + doc, code, count=1))
+    return found
 
 
 def _exercises(data: Path) -> dict[str, str]:
@@ -399,7 +417,7 @@ def _judged(settings: AloneSettings, texts: Rows) -> pl.DataFrame:
     return judge_rows(rows.with_columns(instruction=pl.lit(None, pl.String)), settings)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> list[dict[str, Any]]:
     text = path.read_text("utf-8")
     return (
         json.loads(text)

@@ -7,8 +7,9 @@ of grams, weighted by how few of the benchmarks' functions have them:
     words       of the docstring up to its examples, and of the function's name
     code        1 to 3 tokens on end, without docstrings and comments; a name is any name, unless it is called
                 or an attribute and not defined here (``sorted``, ``.isupper``)
-    examples    one for each line of a docstring or assert that holds values: its brackets and the kinds of
-                its values; ``f([0, -3], "a") == True`` is ``([ii]s)T``, truth values stay what they are
+    examples    one for each line of a docstring or assert that holds values, its brackets and the kinds of
+                its values: ``f([0, -3], "a") == True`` is ``([ii]s)T``; and one for all lines of a docstring
+                in their order, since the kinds of one line agree by chance
 
 Two sets are as like as their weighted Jaccard similarity says, times 1 - exp(-shared / (2 * most)), where
 ``shared`` is what the grams in both weigh and ``most`` what a gram of a single item does: however alike it
@@ -17,16 +18,16 @@ both say,
 
     paraphrase = similarity * (1 + words) * (NOTHING + CODE * code + EXAMPLES * examples)
 
-What each of them is worth, measured without it (docs/decisions/0017): the share of 73 rephrased functions of
-HumanEval that are found where 3 of 2,991 other exercises are taken, the same without their examples, and how
-many of HumanEval's 164 functions are then taken for another one.
+What each of them is worth, measured without it where 3 of 2,991 other exercises are taken: the share of 73
+rephrased functions of HumanEval that is found, the same without their examples; how many of HumanEval's own
+164 are taken for another, and how many of MBPP's 974 written as HumanEval is (docs/decisions/0017).
 
-                       found    without examples    taken for another
-    all                 0.93          0.67                 22
-    without words       0.88          0.48                 21
-    without code        0.92          0.62                 49
-    without examples    0.58
-    without cosine      0.92          0.52                 51
+                       found    without examples    another    MBPP
+    all                 0.90          0.64             13         7
+    without words       0.86          0.47             13        12
+    without code        0.90          0.60             34        64
+    without examples    0.58                           10         0
+    without cosine      0.89          0.48             30       191
 
 A question that defines a function as Python does is compared, with its answer, with every text that is code
 and short enough, exactly, by lists of the items that have a gram: half a millisecond a text. Nothing is

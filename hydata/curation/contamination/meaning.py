@@ -78,7 +78,8 @@ def passages(text: str) -> list[str]:
 @dataclass(frozen=True)
 class Near:
     """Of each text: the ``unit`` it is likest, by its number, -1 for none; its ``similarity``; ``agreement``
-    of numbers, NaN where neither has any; ``paraphrase``, 0 to 1. Texts that are not compared have NaN."""
+    of numbers, NaN where neither has any, and of functions; ``paraphrase``, 0 to 1. Texts that are not
+    compared have NaN."""
 
     unit: Int64Array
     similarity: Float32Array
