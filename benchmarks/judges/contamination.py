@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import random
+import re
+import sysconfig
 import tempfile
+import textwrap
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from shared.page import table
@@ -18,6 +24,11 @@ from hydata.curation.contamination.judge import AloneSettings, checker, judge_ro
 
 BY_HAND = Path(__file__).with_name("contamination_zh.jsonl")
 """Paraphrases and translations of 30 items of CMATH, drawn at random, written for this measurement."""
+SAME = Path(__file__).with_name("contamination_same.jsonl")
+"""Which exercises of MBPP and CodeAlpaca are an item of HumanEval in fact, and which near ones are not: all
+pairs that any of six ways to compare ranked near, read one by one (the first 500 characters) before the
+judge of functions was tuned. The same: the item's function is asked for, in Python, so that its solution
+solves it."""
 CHINESE = ("alignbench_zh_v1.1", "ceval_dev_val", "cmath_zh_test", "cmmlu_dev_and_40_per_subject")
 ENGLISH = ("gsm8k_test", "math_test_first1500", "mbpp", "ifeval_input_data")
 LEAST = 0.95
@@ -58,8 +69,7 @@ def _paraphrases(data: Path) -> str:
     human, cmath = _benchmarks(data, "HumanEval"), _benchmarks(data, "cmath_zh_test")
     train = [_asked(row) for row in _read(data / "benchmarks/gsm8k_train_first3500.jsonl")]
     others = [row["problem"] for row in _read(data / "benchmarks/math_test_first1500.jsonl")]
-    mbpp = [f"{row['text']}\n{row['code']}" for row in _read(data / "benchmarks/mbpp.jsonl")]
-    alpaca_code = _alpaca(data / "instructions/code_alpaca_2k.json")
+    exercises = _exercises(data)
     dolly, zh = _alpaca(data / "instructions/dolly_3k_alpagasus.json"), _chinese(data)
     both = cmath.model_copy(update={"encoder": "bundled"})
     sampled = random.Random(2).sample(train, TRANSLATED)
@@ -70,7 +80,7 @@ def _paraphrases(data: Path) -> str:
             human,
             code,
             [f"HumanEval/{2 * i}" for i in range(82)],
-            [*mbpp, *alpaca_code],
+            list(exercises.values()),
             [*others, *dolly],
         ),
         _line("CMATH in other Chinese words, 30 by hand", cmath, [r["zh"] for r in written], own, None, zh),
@@ -103,10 +113,10 @@ def _paraphrases(data: Path) -> str:
             table(head, lines),
             _leaked(data, [*gsm, *code]),
             "Missed of GSM8K: rephrasings that lose or work out numbers (a decade for 10 years), and those "
-            "whose words are nearly all others. Of HumanEval the rephrasing has other names, other examples "
-            "and other values; what is left is the task, and whether a text is a palindrome is the task of "
-            "many: most of what is taken of CodeAlpaca is the same exercise in fact. A translation without "
-            "two numbers in it is not found, nor by `encoder = static` any.",
+            "whose words are nearly all others; of HumanEval those whose examples have other shapes and "
+            "short ones whose words are others. A translation without two numbers in it is not found, nor by "
+            "`encoder = static` any.",
+            _functions(human, code, exercises, _dressed(data)),
         ]
     )
 
@@ -142,6 +152,107 @@ def _similarity_alone(found: pl.DataFrame, others: pl.DataFrame) -> float:
     counted = scores.with_columns(taken=pl.col("own").cum_sum(), rank=pl.int_range(1, pl.len() + 1))
     good = counted.filter(pl.col("taken") / pl.col("rank") >= LEAST)
     return float(good["taken"].max() or 0) / found.height  # type: ignore[arg-type]
+
+
+def _functions(human: AloneSettings, code: Rows, exercises: dict[str, str], dressed: Rows) -> str:
+    """Rephrased functions in several forms; what is taken of other code, the same exercises told apart."""
+    own = {f"HumanEval/{2 * i}": text for i, text in enumerate(code) if text.strip()}
+    docstring = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
+    asked = [text[: max(m.end() for m in docstring.finditer(text))] for text in own.values()]
+    examples = re.compile(r'(?:>>>|For example|Examples?:?|e\.g\.|Illustrations).*?("""|\'\'\')', re.DOTALL)
+    replied = [f"{a}\n\nHere it is:\n\n```python\n{t}\n```" for a, t in zip(asked, own.values(), strict=True)]
+    forms = {
+        "whole": list(own.values()),
+        "asked for, and the whole as a reply": replied,
+        "signature and docstring alone": asked,
+        "without the examples": [examples.sub(r"\1", text) for text in own.values()],
+    }
+    lines, recalled = [], 0
+    for name, texts in forms.items():
+        judged = _judged(human, texts).with_columns(own=pl.Series(list(own)))
+        taken = ((judged["item"] == judged["own"]) & judged["contaminated"]).to_list()
+        recalled = recalled or sum(taken)  # of the whole functions
+        shares = [sum(some) / len(some) for some in (taken, taken[::2], taken[1::2])]
+        lines.append([name, *(f"{share:.2f}" for share in shares)])
+    found = _judged(human, list(exercises.values())).with_columns(id=pl.Series(list(exercises)))
+    labels = {(row["text"], row["item"]): row["same"] for row in _read(SAME)}
+    hits = found.filter("contaminated").select("id", "item").rows()
+    same = sum(bool(labels.get(hit)) for hit in hits)
+    unread = sum(hit not in labels for hit in hits)
+    (benchmark,) = human.benchmarks.values()
+    rows = [json.dumps(row) for row in _read(benchmark.file)]
+    documented = _documented()
+    return "\n\n".join(
+        [
+            f"Rephrased functions of HumanEval, the {len(own)} that hold a text, and every second of them "
+            "(the weights were chosen with all of them in view, so no half is unseen):",
+            table(["form", "found", "even", "odd"], lines),
+            f"Of the {len(hits)} that are taken of MBPP and CodeAlpaca {same} are the same exercise by the "
+            f"labels in `benchmarks/judges/{SAME.name}` ({unread} not labelled, counted as others): "
+            f"precision {recalled / (recalled + len(hits)):.3f} as it is, "
+            f"{(recalled + same) / (recalled + len(hits)):.3f} with these counted as found. "
+            "These have no examples, and examples are what tells most. Where others have them too: of the "
+            f"{len(dressed)} of MBPP written as HumanEval is, the tests as examples in a docstring, "
+            f"{int(_judged(human, dressed)['contaminated'].sum())} are taken; of the "
+            f"{len(documented):,} documented functions of Python's standard library "
+            f"{int(_judged(human, documented)['contaminated'].sum())}; of HumanEval's own "
+            f"{_taken_for_another(human, rows)} of {len(rows)}, each against all others, most of them pairs "
+            "that ask for nearly the same (substrings or prefixes, two or three that sum to zero).",
+        ]
+    )
+
+
+def _taken_for_another(settings: AloneSettings, rows: Rows) -> int:
+    """How many items are taken, each compared with a benchmark of all others."""
+    taken = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for place, row in enumerate(rows):
+            file = Path(folder) / f"{place}.jsonl"
+            file.write_text("\n".join((*rows[:place], *rows[place + 1 :])), "utf-8")
+            others = settings.model_copy(update={"benchmarks": {"others": Benchmark(file=file)}})
+            item = json.loads(row)
+            judged = _judged(others, [item["prompt"] + item["canonical_solution"]])
+            taken += int(judged["contaminated"].sum())
+    return taken
+
+
+def _documented() -> list[str]:
+    """The functions of the standard library that have a docstring and are of an exercise's size."""
+    found = []
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+        if {"site-packages", "test", "tests", "idlelib", "lib2to3"} & set(path.parts):
+            continue
+        source = path.read_text("utf-8", errors="replace")
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
+                text = ast.get_source_segment(source, node, padded=True) or ""
+                found.append(textwrap.dedent(text))
+    return [text for text in found if 80 <= len(text) <= 3000]
+
+
+def _dressed(data: Path) -> list[str]:
+    """MBPP in HumanEval's form."""
+    found = []
+    for row in _read(data / "benchmarks/mbpp.jsonl"):
+        code = row["code"].replace("\r\n", "\n").replace("\t", "    ")
+        asserts = [test.removeprefix("assert").strip() for test in row["test_list"]]
+        name = re.match(r"\(?(\w+)", asserts[0])
+        examples = "".join(f"    >>> {test.replace('==', chr(10) + '    ', 1)}\n" for test in asserts)
+        docstring = f'\n    """{row["text"]}\n{examples}    """'
+        head = re.compile(rf"^(def {re.escape(name[1] if name else '')} ?\([^\n]*:)[^\n]*$", re.MULTILINE)
+        found.append(head.sub(lambda match, doc=docstring: match[1] + doc, code, count=1))
+    return found
+
+
+def _exercises(data: Path) -> dict[str, str]:
+    """Exercises that are not HumanEval's, by id: MBPP with its code, CodeAlpaca."""
+    mbpp = _read(data / "benchmarks/mbpp.jsonl")
+    alpaca = _alpaca(data / "instructions/code_alpaca_2k.json")
+    return {f"mbpp/{row['task_id']}": f"{row['text']}\n{row['code']}" for row in mbpp} | {
+        f"code_alpaca/{place}": text for place, text in enumerate(alpaca)
+    }
 
 
 def _halves(settings: AloneSettings) -> pl.DataFrame:
@@ -306,7 +417,7 @@ def _judged(settings: AloneSettings, texts: Rows) -> pl.DataFrame:
     return judge_rows(rows.with_columns(instruction=pl.lit(None, pl.String)), settings)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> list[dict[str, Any]]:
     text = path.read_text("utf-8")
     return (
         json.loads(text)

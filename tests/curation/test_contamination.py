@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from hydata.cli import app
 from hydata.curation.contamination import judge
+from hydata.curation.contamination.code import prose, shapes, tokens
 from hydata.curation.contamination.figures import figures, names
 from hydata.curation.contamination.items import Benchmark, named, read_benchmark
 from hydata.curation.contamination.judge import AloneSettings, ContaminationSettings, checker, judge_rows
-from hydata.curation.contamination.meaning import parameters, prose
 from hydata.errors import ConfigError
 
 ORCHARD = (
@@ -260,22 +260,120 @@ def test_code_says_what_its_docstring_says() -> None:
     assert prose("No code at all.") == "No code at all."
 
 
-def test_functions_are_told_by_what_they_say_and_take(tmp_path: Path) -> None:
-    form = '{}\n    """ {}\n    >>> {}\n    """\n'
-    says = "Share the leaves among all cups, largest cup first."
-    item = form.format("def split_tea(leaves: dict[str, int], cups: list):", says, "f(1)")
-    again = "Distribute the leaves over the cups, beginning with the largest."
-    path = written(tmp_path / "code.jsonl", {"prompt": item}, {"prompt": "def wash(cup):\n    pass"})
-    settings = AloneSettings(benchmarks={"code": Benchmark(file=path)})
-    same, other = found(
-        settings,
-        form.format("def spread(leaves, containers):", again, "g(2)"),
-        form.format("def spread(leaves, containers, first):", again, "g(2)"),
+BREW = '''def brew_times(leaves: list[int], limit: int) -> list[bool]:
+    """For each weight of tea leaves say whether the pot would overflow, that is, whether the weights so far
+    sum to more than the limit.
+    >>> brew_times([2, 5, 9], 10)
+    [False, False, True]
+    >>> brew_times([], 3)
+    []
+    """
+'''
+BREWED = """    total, found = 0, []
+    for weight in leaves:
+        total += weight
+        found.append(total > limit)
+    return found
+"""
+REPHRASED = '''def check_overflow(tea: list, capacity: int):
+    """Given the weights of several portions of tea leaves, tell of each portion if it makes the pot overflow,
+    which it does as soon as all weights up to it add up to more than the capacity.
+    >>> check_overflow([4, 1, 7], 8)
+    [False, False, True]
+    >>> check_overflow([], 6)
+    []
+    """
+    so_far = 0
+    answers = []
+    i = 0
+    while i < len(tea):
+        so_far += tea[i]
+        answers.append(so_far > capacity)
+        i += 1
+    return answers
+'''
+UNRELATED = '''def late_trains(minutes: list[int], platform: int) -> list[bool]:
+    """Which of the trains that leave from a platform are late? A train is if it is behind by an odd number
+    of minutes, unless the day is a holiday.
+    >>> late_trains([2, 5, 9, 4], 10)
+    [False, True, True, False]
+    >>> late_trains([6], 3)
+    [False]
+    """
+    return [m % 2 == 1 for m in minutes]
+'''
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> AloneSettings:
+    path = written(
+        tmp_path / "code.jsonl",
+        {"task_id": "brew", "prompt": BREW, "canonical_solution": BREWED},
+        *(
+            {
+                "task_id": name,
+                "prompt": f'def {name}(x):\n    """{says}\n    >>> {name}({given})\n    {is_}\n    """',
+            }
+            for name, says, given, is_ in (
+                ("area", "The area of a circle with this radius.", "2.0", "12.566"),
+                ("shout", "The word in capitals, with three exclamation marks.", "'tea'", "'TEA!!!'"),
+                ("pick", "Drop all values below zero and sort the others downwards.", "[3, -1]", "[3]"),
+                ("parity", "Whether the number of cups in a row is even, as a truth value.", "4", "True"),
+                ("merge", "Both dictionaries in one, the second one wins.", "{1: 2}", "{1: 2}"),
+                ("first", "Return the first prime after x, by trial division.", "13", "17"),
+            )
+        ),
     )
-    assert same["similarity"] == other["similarity"]
-    assert same["paraphrase"] > other["paraphrase"] > 0
-    assert parameters(item) == 2
-    assert parameters("def wash(cup):\n    pass") is None
+    return AloneSettings(benchmarks={"code": Benchmark(file=path)})
+
+
+def test_a_function_in_other_words_is_found_and_another_of_its_signature_is_not(
+    functions: AloneSettings,
+) -> None:
+    same, other = found(functions, REPHRASED, UNRELATED)
+    assert (same["contaminated"], same["item"], same["overlap"]) == (True, "brew", 0)
+    assert not other["contaminated"]
+
+
+def test_a_function_is_found_in_a_conversation(functions: AloneSettings) -> None:
+    asked, _ = REPHRASED.split("    so_far = 0")
+    text = f"{asked}\n\nHere it is:\n\n```python\n{REPHRASED}\n```\n\nIt takes linear time."
+    rows = pl.DataFrame({"text": [text, text], "instruction": [asked, "Write something about tea pots."]})
+    assert [row["contaminated"] for row in judge_rows(rows, functions).to_dicts()] == [True, True]
+
+
+def test_what_a_function_keeps_when_it_is_rephrased() -> None:
+    kept = tokens("x = 1\ndef f(a):  # b\n    pass\n    return g(f(a).upper(), len(a)) >= 2.5")
+    assert " ".join(kept) == "def name ( name ) : return g ( name ( name ) upper ( ) len ( name ) ) >= 2.5"
+    assert tokens("no code at all") == []
+    assert shapes(BREW) == shapes(REPHRASED) == ["([iii]i)[FFT]", "([]i)[]", "([iii]i)[FFT]\n([]i)[]"]
+    assert shapes("def f(x):\n    pass\nassert f(-1.5, 'a') is None\nassert x") == ["(fs)N", "(fs)N"]
+
+
+def test_code_in_braces_is_not_taken_for_a_function_in_python(functions: AloneSettings) -> None:
+    says = "For each weight of tea leaves say whether the pot would overflow."
+    (row,) = found(functions, f"{says}\n\nint overflow(int w) {{\n  return w > 3;\n}}")
+    assert not row["contaminated"]
+    assert row["similarity"] is not None
+
+
+def test_hostile_code_is_read_to_its_end(functions: AloneSettings) -> None:
+    head = "def f(x):\n"
+    texts = [
+        head + "(" * 7000,
+        "def f(" * 1300,
+        head + '"' * 7000,
+        head + "'a" * 3500,
+        head + '    """' + ">>> (\n" * 1200,
+        head + '    """' + "f(1) == " * 900 + '"""',
+        head + "\0\ud7ff€" * 2000,
+        "def " + "aB" * 3900 + "(",
+        head + "f(x) " * 1500 + "{",
+        head + "    return x\n" * 800_000,
+    ]
+    judged = judge_rows(rows_of(*texts), functions)
+    assert not judged["contaminated"].any()
+    assert judged["paraphrase"].null_count() == 1  # the longest, 10 MB
 
 
 # --- benchmarks' files ---------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from hydata.schema import JUDGEMENT_KEY, Output, canonical_json, hash128, instru
 from hydata.stage import Context, MapStage, Settings
 
 JUDGE = "contamination"
-VERSION = 1
+VERSION = 2
 
 ROWS = 2048
 """Texts that are judged at a time: what is held of them is a few times their size."""
@@ -98,7 +98,7 @@ class Checker:
 
     def _measure(self, texts: pl.Series, asked: pl.Series) -> pl.DataFrame:
         found = self.index.find(texts, asked)
-        near = self.meaning.find(asked) if self.meaning else None
+        near = self.meaning.find(asked, texts) if self.meaning else None
         units = self.index.units
         copied, similar = _units(units, found.unit), _units(units, near.unit if near else None, len(texts))
         return pl.DataFrame(

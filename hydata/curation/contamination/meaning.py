@@ -19,8 +19,8 @@ it in one number (docs/decisions/0017 has what was measured):
 answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
 agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
 Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
-names and the text none of them, the result is times ``NO_NAME``; if both are documented functions of as many
-parameters, times ``SAME_SIGNATURE``.
+names and the text none of them, the result is times ``NO_NAME``. Code is compared with items that are
+functions by ``code``, and in no other way.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from hydata.curation.contamination import code
+from hydata.curation.contamination.code import Functions, prose, read_functions
 from hydata.curation.contamination.figures import capitalised, figures, names
 from hydata.curation.contamination.index import ANSWER, QUESTION, units_of
 from hydata.curation.contamination.items import Items
 from hydata.curation.contamination.numbers import UNKNOWN, agree
+from hydata.curation.contamination.rarity import Rarity, rarity_in
 from hydata.curation.contamination.translations import Translations, other
 from hydata.curation.contamination.words import Words, read_words
 from hydata.curation.dedup.kernels import BoolArray, Float32Array, Int64Array, UInt64Array
@@ -49,7 +52,6 @@ NEAREST = 5
 FLOOR = 0.45
 """The least similarity of an item that is looked at closely."""
 NO_NAME = 0.8
-SAME_SIGNATURE = 1.2
 DIMENSIONS = 512
 PASSAGES = 64
 """Paragraphs of a text that are compared, at the most: the first ones."""
@@ -60,27 +62,7 @@ TOGETHER = 4096
 CELLS = 1 << 22
 """Cosines of a block: 16 MiB."""
 
-_DOCUMENTED = re.compile(r'"""(.*?)"""|' r"'''(.*?)'''", re.DOTALL)
-_DEFINED = re.compile(r"\b(?:def|function|class)\s+(\w+)")
-_SIGNATURE = re.compile(r"\bdef\s+\w+\(([^()]*)\)")
-_INDEXED = re.compile(r"\[[^\[\]]*\]")
-_EXAMPLE = re.compile(r">>>|\b[Ee]xamples?\b|\n[^\S\n]*\w+\([^\n]*\)[^\S\n]*(?:==|=>|➞|->|=)")
 _BLANK = re.compile(r"\n[^\S\n]*\n")
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")
-
-
-def prose(text: str) -> str:
-    """What a text says in words: of code its docstring up to the examples, with the function's name."""
-    documented = _EXAMPLE.split(" ".join(a or b for a, b in _DOCUMENTED.findall(text)), maxsplit=1)[0]
-    if not documented.strip():
-        return text
-    return ". ".join((*(_HUMP.sub(" ", name) for name in _DEFINED.findall(text)[-1:]), documented.strip()))
-
-
-def parameters(text: str) -> int | None:
-    """How many parameters the last function of a documented program has; None for any other text."""
-    found = _SIGNATURE.findall(text) if _DOCUMENTED.search(text) else []
-    return sum(1 for one in _INDEXED.sub("", found[-1]).split(",") if one.strip()) if found else None
 
 
 def passages(text: str) -> list[str]:
@@ -96,7 +78,8 @@ def passages(text: str) -> list[str]:
 @dataclass(frozen=True)
 class Near:
     """Of each text: the ``unit`` it is likest, by its number, -1 for none; its ``similarity``; ``agreement``
-    of numbers, NaN where neither has any; ``paraphrase``, 0 to 1. Texts that are not compared have NaN."""
+    of numbers, NaN where neither has any, and of functions; ``paraphrase``, 0 to 1. Texts that are not
+    compared have NaN."""
 
     unit: Int64Array
     similarity: Float32Array
@@ -121,55 +104,41 @@ def _nowhere(count: int) -> Near:
 
 
 @dataclass(frozen=True)
-class Rarity:
-    """How much a word says: ``weights`` of ``keys``, ascending; any other word says as
-    much as one that a single question has, ``most``."""
-
-    keys: UInt64Array
-    weights: Float32Array
-    most: float
-
-    def of(self, words: UInt64Array) -> Float32Array:
-        """The weight of each word."""
-        place = np.minimum(np.searchsorted(self.keys, words), len(self.keys) - 1)
-        return np.where(self.keys[place] == words, self.weights[place], np.float32(self.most))
-
-
-@dataclass(frozen=True)
 class Question:
     """What is compared closely of one question, or of a text: the numbers in it and in its answer; its
-    different ``words``, ascending, and their weights' sum; its names; of a function the number of its
-    parameters."""
+    different ``words``, ascending, and their weights' sum; its names."""
 
     numbers: frozenset[float]
     answer: frozenset[float]
     words: UInt64Array
     weight: float
     names: frozenset[str]
-    parameters: int | None
 
 
 @dataclass(frozen=True)
 class Script:
     """The questions of all benchmarks in one script: ``units`` are their numbers, ``vectors``, Float32[n,
-    dimensions], their vectors. Words are n-grams of ``n`` words, or characters."""
+    dimensions], their vectors, ``functions`` says which are functions. Words are n-grams of ``n`` words, or
+    characters."""
 
     encoder: Encoder | None
     n: int
     rarity: Rarity
     units: Int64Array
     vectors: Float32Array
+    functions: BoolArray
     questions: tuple[Question, ...]
 
     def find(
         self,
         texts: pl.Series,
         read: Words,
-        signatures: Sequence[int | None],
+        is_code: BoolArray,
         near: Near,
         chosen: Int64Array,
     ) -> None:
-        """What each of the ``chosen`` texts is likest; written to its place in ``near``."""
+        """What each of the ``chosen`` texts is likest, of code leaving out the items that are functions;
+        written to its place in ``near``."""
         said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
         vectors = _vectors(said, words, self.encoder, self.rarity)
         rows = np.flatnonzero(vectors.any(axis=1))
@@ -177,6 +146,7 @@ class Script:
         for begin in range(0, len(rows) if len(self.units) else 0, step):
             some = rows[begin : begin + step]
             cosines = vectors[some] @ self.vectors.T
+            cosines[np.ix_(is_code[chosen[some]], self.functions)] = -1
             most = min(NEAREST, cosines.shape[1])
             nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
             likeness = np.take_along_axis(cosines, nearest, axis=1)
@@ -186,7 +156,7 @@ class Script:
                 own = words.values[begins[row] : words.ends[row]]
                 to = chosen[row]
                 at, near.similarity[to], near.agreement[to], near.paraphrase[to] = self._likest(
-                    said[row], own, signatures[to], candidates, similar
+                    said[row], own, candidates, similar
                 )
                 near.unit[to] = self.units[at]
 
@@ -194,7 +164,6 @@ class Script:
         self,
         text: str,
         words: UInt64Array,
-        signature: int | None,
         candidates: Int64Array,
         similar: Float32Array,
     ) -> tuple[int, float, float, float]:
@@ -218,8 +187,6 @@ class Script:
                 evidence = min(1.0, UNKNOWN + shared / max(weight + item.weight - shared, 1e-9))
             if item.names and capitals.isdisjoint(item.names):
                 evidence *= NO_NAME
-            if signature is not None and signature == item.parameters:
-                evidence = min(1.0, evidence * SAME_SIGNATURE)
             if similarity * evidence > found[3]:
                 found = (at, similarity, agreement, similarity * evidence)
         return found
@@ -232,6 +199,7 @@ class Meaning:
 
     spaced: Script
     chinese: Script
+    functions: Functions
     translations: Translations | None
 
     @property
@@ -240,25 +208,34 @@ class Meaning:
         used = [self.spaced.encoder, self.translations.encoder if self.translations else None]
         return ", ".join(encoder.identity for encoder in used if encoder)
 
-    def find(self, texts: pl.Series) -> Near:
-        """What each text is likest, among the items in its script or in translation."""
-        parts = [passages(text) for text in texts.fill_null("")]
+    def find(self, asked: pl.Series, texts: pl.Series) -> Near:
+        """What each record is likest, among the items in its script or in translation, by what is ``asked``
+        in it; of code, among the items that are functions, by all of it."""
+        asked, texts = asked.fill_null(""), texts.fill_null("")
+        short = texts.str.len_chars() <= code.CHARACTERS
+        functions = self.functions.find(texts.zip_with(short, asked))
+        is_code = np.zeros(len(asked), np.bool_)
+        is_code[functions.places] = True
+        parts = [passages(text) for text in asked]
         owner = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
         flat = pl.Series([passage for some in parts for passage in some], dtype=pl.String)
-        best = _nowhere(len(texts))
+        best = _nowhere(len(asked))
         for begin in range(0, len(flat), TOGETHER):
-            best.improve(owner[begin : begin + TOGETHER], self._find(flat.slice(begin, TOGETHER)))
+            some = owner[begin : begin + TOGETHER]
+            best.improve(some, self._find(flat.slice(begin, TOGETHER), is_code[some]))
+        unknown = np.full(len(functions.places), np.nan, np.float32)
+        near = Near(functions.unit, functions.similarity, unknown, functions.paraphrase)
+        best.improve(functions.places, near)
         return best
 
-    def _find(self, texts: pl.Series) -> Near:
+    def _find(self, texts: pl.Series, is_code: BoolArray) -> Near:
         said = _said(texts)
         read = read_words(said)
         chinese = read.mostly_characters
         near = _nowhere(len(texts))
         there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
-        signatures = [parameters(text) for text in texts.fill_null("").str.head(CHARACTERS)]
-        self.spaced.find(said, read, signatures, near, np.flatnonzero(~chinese & there))
-        self.chinese.find(said, read, signatures, near, np.flatnonzero(chinese & there))
+        self.spaced.find(said, read, is_code, near, np.flatnonzero(~chinese & there))
+        self.chinese.find(said, read, is_code, near, np.flatnonzero(chinese & there))
         if self.translations:
             some = np.flatnonzero(there)
             translated = self.translations.find(said.gather(some).to_list(), chinese[some].tolist())
@@ -282,9 +259,11 @@ def read_meaning(benchmarks: Sequence[Items], encoder: Encoder, across: Encoder 
     )
     read = read_words(questions["said"])
     chinese = read.mostly_characters
+    functions = read_functions(questions.filter(~chinese), encoder)
     return Meaning(
-        _script(questions, read, np.flatnonzero(~chinese), encoder, 1),
-        _script(questions, read, np.flatnonzero(chinese), None, 2),
+        _script(questions, read, np.flatnonzero(~chinese), encoder, 1, functions.units),
+        _script(questions, read, np.flatnonzero(chinese), None, 2, functions.units),
+        functions,
         Translations(across, other(questions.filter(~chinese)), other(questions.filter(chinese)))
         if across
         else None,
@@ -292,11 +271,16 @@ def read_meaning(benchmarks: Sequence[Items], encoder: Encoder, across: Encoder 
 
 
 def _script(
-    questions: pl.DataFrame, read: Words, chosen: Int64Array, encoder: Encoder | None, n: int
+    questions: pl.DataFrame,
+    read: Words,
+    chosen: Int64Array,
+    encoder: Encoder | None,
+    n: int,
+    functions: Int64Array,
 ) -> Script:
     own = questions[chosen]
     words = Words(*_grams(read.take(chosen), n))
-    rarity = _rarity(words)
+    rarity = rarity_in(words)
     vectors = _vectors(own["said"], words, encoder, rarity)
     there: BoolArray = np.any(vectors, axis=1)
     compared = []
@@ -310,12 +294,10 @@ def _script(
                     different,
                     float(rarity.of(different).sum()),
                     names(said) if said == text else frozenset(),  # capitals in code are the language's
-                    parameters(text),
                 )
             )
-    return Script(
-        encoder, n, rarity, own["unit"].to_numpy().astype(np.int64)[there], vectors[there], tuple(compared)
-    )
+    units = own["unit"].to_numpy().astype(np.int64)[there]
+    return Script(encoder, n, rarity, units, vectors[there], np.isin(units, functions), tuple(compared))
 
 
 def _said(texts: pl.Series) -> pl.Series:
@@ -330,18 +312,6 @@ def _grams(words: Words, n: int) -> tuple[UInt64Array, Int64Array]:
     grams = words.grams(n)
     there = np.concatenate((np.zeros(1, np.int64), np.cumsum(grams > 0, dtype=np.int64)))
     return grams[grams > 0], there[words.ends]
-
-
-def _rarity(words: Words) -> Rarity:
-    """Inverse document frequencies."""
-    row = np.repeat(np.arange(len(words)), words.sizes)
-    pairs = pl.DataFrame({"word": words.values, "row": row}).unique()
-    counted = pairs.group_by("word").len().sort("word")
-    count = len(words)
-    if not counted.height:
-        return Rarity(np.zeros(1, np.uint64), np.ones(1, np.float32), 1.0)
-    weights = np.log((count + 1) / (counted["len"].to_numpy() + 0.5)).astype(np.float32)
-    return Rarity(counted["word"].to_numpy(), weights, float(np.log((count + 1) / 1.5)))
 
 
 def _vectors(said: pl.Series, words: Words, encoder: Encoder | None, rarity: Rarity) -> Float32Array:
