@@ -281,6 +281,7 @@ def test_bytes_that_are_no_utf8_are_read() -> None:
         table.marks,
         characters.lower,
         characters.encodings,
+        table.sieve,
         table.keys,
         table.values,
         counts,

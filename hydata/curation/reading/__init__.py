@@ -30,8 +30,10 @@ __all__ = ["COUNTS", "PAIR_COUNTS", "Anchors", "anchors", "read"]
 @dataclass(frozen=True)
 class Anchors:
     """The table of anchors as the kernel looks them up: by hash, to the bits of their groups. ``marks`` is
-    the table of characters that knows which signs are anchors."""
+    the table of characters that knows which signs are anchors; ``sieve`` lets few keys through that are no
+    anchors."""
 
+    sieve: UInt64Array
     keys: UInt64Array
     values: UInt64Array
     marks: UInt32Array
@@ -60,14 +62,16 @@ def anchors(groups: Mapping[int, Iterable[str]]) -> Anchors:
     hashes = np.empty(len(bits), np.uint64)
     starts = np.cumsum([0, *map(len, bits)])
     kernels.hash_anchors(table.lower[points], starts, hashes)
+    sieve = np.zeros(kernels.ANCHOR_BITS // 64, np.uint64)
     keys, values = (np.zeros(kernels.ANCHOR_SLOTS, np.uint64) for _ in range(2))
     for key, value in zip(hashes, bits.values(), strict=True):
         slot = int(key) >> int(kernels.ANCHOR_SHIFT)
         while keys[slot] and keys[slot] != key:
             slot = (slot + 1) % len(keys)
         keys[slot] = key
+        kernels.sift(sieve, key)
         values[slot] |= np.uint64(value)
-    return Anchors(keys, values, marks)
+    return Anchors(sieve, keys, values, marks)
 
 
 def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -84,6 +88,7 @@ def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataF
         table.marks,
         characters.lower,
         characters.encodings,
+        table.sieve,
         table.keys,
         table.values,
         counts,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydata.curation.characters import CHARACTER, OTHER, SPACE, WORD
-from hydata.curation.compiled import decoded, kernel, mixed, taken
+from hydata.curation.compiled import decoded, kernel, step, taken
 from hydata.curation.reading.characters import (
     ANCHOR,
     BASE64,
@@ -123,7 +123,10 @@ GRAM_WORDS = 5
 LONGEST_LOOP = 64
 LOOP_WORDS = 12
 """Words of the shortest loop: "no, no, no" is none."""
-ANCHOR_SLOTS = 1024
+ANCHOR_SLOTS = 2048
+ANCHOR_BITS = 1 << 14
+"""Bits of the sieve before the table of anchors, one in thirty of which is set: 2 KiB, which stay in the
+processor's first cache, and nine words of ten need no more."""
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
 
 _I = {name: row for row, name in enumerate(COUNTS)}
@@ -133,10 +136,25 @@ _DISTINCT, _LOOP, _CJK = _I["distinct_words"], _I["loop_words"], _I["cjk"]
 _U64 = np.uint64
 _PRIME = _U64(0x9E3779B97F4A7C15)
 _NEWLINE, _FFFD = 10, 0xFFFD
-ANCHOR_SHIFT = _U64(64 - 10)
+ANCHOR_SHIFT = _U64(64 - 11)
+_SIEVE_SHIFT = _U64(64 - 14)
 
 
 @kernel
+def sift(sieve: UInt64Array, key: Any) -> None:
+    """Let a key through."""
+    bit = key >> _SIEVE_SHIFT
+    sieve[np.int64(bit >> _U64(6))] |= _U64(1) << (bit & _U64(63))
+
+
+@step
+def sifted(sieve: UInt64Array, key: Any) -> Any:
+    """Whether a key is let through."""
+    bit = key >> _SIEVE_SHIFT
+    return (sieve[bit >> _U64(6)] >> (bit & _U64(63))) & _U64(1) != _U64(0)
+
+
+@step
 def anchored(keys: UInt64Array, values: UInt64Array, key: Any) -> Any:
     """What stands under a key in the table of anchors; 0: nothing."""
     slot = np.int64(key >> ANCHOR_SHIFT)
@@ -157,7 +175,7 @@ def hash_anchors(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -
         hashes[i] = value
 
 
-@kernel
+@step
 def put(out: Any, row: Any, values: Any) -> Any:
     """Write values, no more than the 30 that numba takes in a tuple, from a row on; the row after them."""
     for k in range(len(values)):
@@ -165,7 +183,7 @@ def put(out: Any, row: Any, values: Any) -> Any:
     return row + len(values)
 
 
-@kernel
+@step
 def item_end(data: UInt8Array, at: Any, end: Any) -> Any:
     """Where the marker of a list item at the beginning of a line ends; -1 where there is none. A marker is a
     bullet and a space, or up to three digits and one of . ) : 、 ． ）."""
@@ -194,7 +212,7 @@ def item_end(data: UInt8Array, at: Any, end: Any) -> Any:
     return -1
 
 
-@kernel
+@step
 def read_text(
     data: UInt8Array,
     begin: Any,
@@ -202,6 +220,7 @@ def read_text(
     marks: UInt32Array,
     lower: UInt32Array,
     encodings: UInt32Array,
+    sieve: UInt64Array,
     keys: UInt64Array,
     values: UInt64Array,
     words: UInt64Array,
@@ -406,7 +425,8 @@ def read_text(
                 pinyin += 1
             if numbered:
                 syllable_stop = place
-            bits |= anchored(keys, values, word)
+            if sifted(sieve, word):
+                bits |= anchored(keys, values, word)
             line = taken(line, word)
             line_words += 1
             if word_script:
@@ -494,9 +514,12 @@ def read_text(
                 cjk += 1
                 word_characters += 1
                 letter_words += 1
-                bits |= anchored(keys, values, value)
+                if sifted(sieve, value):
+                    bits |= anchored(keys, values, value)
                 if han:
-                    bits |= anchored(keys, values, taken(han, _U64(point)))
+                    pair = taken(han, _U64(point))
+                    if sifted(sieve, pair):
+                        bits |= anchored(keys, values, pair)
                 line = taken(line, value)
                 line_words += 1
                 wide += 1
@@ -531,7 +554,9 @@ def read_text(
                 if point == _FFFD:
                     replacements += 1
                 if mark & ANCHOR:
-                    bits |= anchored(keys, values, taken(SEED, _U64(point)))
+                    pair = taken(SEED, _U64(point))
+                    if sifted(sieve, pair):
+                        bits |= anchored(keys, values, pair)
                 if json < 2:
                     if json == 0:
                         json = np.int64(1 if point == 0x7B or point == 0x5B else 3)
@@ -695,43 +720,45 @@ def read_text(
     return count, line_total, paragraph_total, bits
 
 
-@kernel
-def slot_of(table: UInt64Array, key: Any) -> Any:
-    """The slot of a key in a table of a power of two, where it is or may be put; no key is 0."""
-    slot = np.int64(mixed(key) & _U64(len(table) - 1))
+@step
+def slot_of(table: UInt64Array, shift: Any, key: Any) -> Any:
+    """The slot of a key in a table, where it is or may be put; no key is 0. Keys end in a multiplication by
+    ``_PRIME``, so that their highest bits are the best."""
+    slot = np.int64((key * _PRIME) >> shift)
     while table[slot] != _U64(0) and table[slot] != key:
         slot = (slot + 1) & (len(table) - 1)
     return slot
 
 
-@kernel
+@step
 def room(count: Any) -> Any:
-    """The size of a table for so many keys: a power of two, at least half of it free."""
-    size = 64
-    while size < 2 * count:
-        size *= 2
-    return size
+    """The bits of a table for so many keys: at least half of its slots stay free."""
+    bits = 6
+    while 1 << bits < 2 * count:
+        bits += 1
+    return bits
 
 
-@kernel
+@step
 def count_duplicates(
     hashes: UInt64Array, lengths: Int32Array, count: Any, table: UInt64Array, out: Any, row: Any
 ) -> None:
     """How many of the values occurred before, and how long these are together."""
     if count < 2:
         return
-    table = table[: room(count)]
+    bits = room(count)
+    table, shift = table[: 1 << bits], _U64(64 - bits)
     table[:] = _U64(0)
     for k in range(count):
         key = hashes[k] | _U64(1)
-        slot = slot_of(table, key)
+        slot = slot_of(table, shift, key)
         if table[slot] == key:
             out[row] += 1
             out[row + 1] += lengths[k]
         table[slot] = key
 
 
-@kernel
+@step
 def count_repeats(
     words: UInt64Array,
     sizes: Int32Array,
@@ -740,6 +767,7 @@ def count_repeats(
     table: UInt64Array,
     seen: Int32Array,
     grams: UInt64Array,
+    places: Int32Array,
     slots: Int32Array,
     ends: Int64Array,
     out: Any,
@@ -747,73 +775,68 @@ def count_repeats(
     """Distinct words, the most frequent 2- to 4-grams, and characters in 5- to 10-grams that occurred before
     (of words ``twice`` as long where two make about one), by the greedy walk of Rae et al. (2021).
 
-    An n-gram can only occur again where the two (n-1)-grams in it do: only these are looked at, which soon
-    are none. ``slots`` is -1 where no n-gram begins that occurs again."""
-    if not count:
-        return
-    table = table[: room(count)]
+    An n-gram can only occur again where the two (n-1)-grams in it do: only these ``places`` are looked at,
+    which soon are none."""
     for k in range(count):
         grams[k] = words[k]
-        slots[k] = 0
+        places[k] = k
         ends[k + 1] = ends[k] + sizes[k]
-    step = 2 if twice else 1
-    for n in range(1, 10 * step + 1):
-        places = count - n + 1
-        if places < 2 and n > 1:
-            break
-        table[:] = _U64(0)
-        distinct = 0
-        again = False
-        for k in range(max(places, 1)):
-            if n > 1:
-                if slots[k] < 0 or slots[k + 1] < 0:
-                    slots[k] = -1
-                    continue
-                grams[k] = mixed(grams[k] * _PRIME + words[k + n - 1])
-            key = grams[k] | _U64(1)
-            slot = slot_of(table, key)
-            if table[slot] == key:
-                seen[slot] += 1
-                again = True
-            else:
-                table[slot] = key
-                seen[slot] = 1
-                distinct += 1
-            slots[k] = slot
-        slots[max(places, 0)] = -1
+    left = np.int64(count)
+    stride = 2 if twice else 1
+    for n in range(1, 10 * stride + 1):
+        if n > 1:
+            kept = np.int64(0)
+            for j in range(left - 1):
+                k = places[j]
+                grams[kept] = taken(grams[j], words[k + n - 1])
+                places[kept] = k
+                kept += np.int64(places[j + 1] == k + 1)
+            left = kept
+        bits = room(left)
+        small, shift = table[: 1 << bits], _U64(64 - bits)
+        small[:] = _U64(0)
+        distinct = np.int32(0)
+        for j in range(left):
+            key = grams[j] | _U64(1)
+            slot = slot_of(small, shift, key)
+            again = np.int32(small[slot] == key)
+            seen[slot] = seen[slot] * again + 1
+            small[slot] = key
+            distinct += 1 - again
+            slots[j] = slot
         if n == 1:
             out[_DISTINCT] = distinct
-        if not again:
-            break
-        for k in range(places):
-            if slots[k] >= 0 and seen[slots[k]] < 2:
-                slots[k] = -1
-        if n % step:
+        if distinct == left:
+            return
+        kept = np.int64(0)
+        for j in range(left):
+            grams[kept], places[kept], slots[kept] = grams[j], places[j], slots[j]
+            kept += np.int64(seen[slots[j]] > 1)
+        left = kept
+        if n % stride:
             continue
-        if 2 <= n // step <= 4:
+        if 2 <= n // stride <= 4:
             times = longest = np.int64(0)
-            for k in range(places):
-                if slots[k] >= 0:
-                    length = ends[k + n] - ends[k]
-                    if seen[slots[k]] > times or (seen[slots[k]] == times and length > longest):
-                        times, longest = np.int64(seen[slots[k]]), length
-            out[_TOP + n // step - 2] = min(times * longest, ends[count])
-        elif n // step >= 5:
-            covered = np.int64(0)
-            k = 0
-            while k < places:
-                if slots[k] < 0:
-                    k += 1
-                elif seen[slots[k]] < 0:
+            for j in range(left):
+                length = ends[places[j] + n] - ends[places[j]]
+                if seen[slots[j]] > times or (seen[slots[j]] == times and length > longest):
+                    times, longest = np.int64(seen[slots[j]]), length
+            out[_TOP + n // stride - 2] = min(times * longest, ends[count])
+        elif n // stride >= 5:
+            covered = free = np.int64(0)
+            for j in range(left):
+                k = places[j]
+                if k < free:
+                    continue
+                if seen[slots[j]] < 0:
                     covered += ends[k + n] - ends[k]
-                    k += n
+                    free = k + n
                 else:
-                    seen[slots[k]] = -1
-                    k += 1
-            out[_DUPLICATE + n // step - 5] = covered
+                    seen[slots[j]] = -1
+            out[_DUPLICATE + n // stride - 5] = covered
 
 
-@kernel
+@step
 def tail_loop(words: UInt64Array, count: Any) -> Any:
     """Words at the end that repeat a unit of up to 64 words at least three times; 0 where none do."""
     longest = np.int64(0)
@@ -828,7 +851,7 @@ def tail_loop(words: UInt64Array, count: Any) -> Any:
     return longest
 
 
-@kernel
+@step
 def gram(words: UInt64Array, at: Any) -> Any:
     """The hash of the 5-gram that begins there."""
     value = _U64(GRAM_WORDS)
@@ -838,7 +861,7 @@ def gram(words: UInt64Array, at: Any) -> Any:
     return value | _U64(1)
 
 
-@kernel
+@step
 def count_shared(
     words: UInt64Array,
     count: Any,
@@ -859,18 +882,19 @@ def count_shared(
     out[0], out[2] = grams, asked
     if not grams or not asked:
         return
-    table = table[: room(source_count)]
+    bits = room(asked)
+    table, shift = table[: 1 << bits], _U64(64 - bits)
     table[:] = _U64(0)
     for k in range(asked):
         key = gram(source, k)
-        slot = slot_of(table, key)
+        slot = slot_of(table, shift, key)
         if table[slot] != key:
             table[slot] = key
             seen[slot] = 0
         seen[slot] += 1
     for k in range(grams):
         key = gram(words, k)
-        slot = slot_of(table, key)
+        slot = slot_of(table, shift, key)
         if table[slot] == key:
             out[1] += 1
             if seen[slot] > 0:
@@ -889,6 +913,7 @@ def read_texts(
     marks: UInt32Array,
     lower: UInt32Array,
     encodings: UInt32Array,
+    sieve: UInt64Array,
     keys: UInt64Array,
     values: UInt64Array,
     counts: UInt32Array,
@@ -909,7 +934,8 @@ def read_texts(
     sizes, widths, heights = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
     # Tables grow with the texts: few have as many words as their bytes allow.
     table, seen = np.empty(1024, np.uint64), np.empty(1024, np.int32)
-    grams, slots, ends = np.empty(513, np.uint64), np.empty(513, np.int32), np.zeros(513, np.int64)
+    grams, ends = np.empty(513, np.uint64), np.zeros(513, np.int64)
+    places, slots = np.empty(513, np.int32), np.empty(513, np.int32)
     for i in range(rows):
         source_count = np.int64(0)
         for asked in range(2):
@@ -930,6 +956,7 @@ def read_texts(
                 marks,
                 lower,
                 encodings,
+                sieve,
                 keys,
                 values,
                 into,
@@ -940,14 +967,15 @@ def read_texts(
                 heights,
                 out,
             )
-            size = room(max(count, line_total, paragraph_total, source_count))
+            size = 1 << room(max(count, line_total, paragraph_total, source_count))
             if size > len(table):
                 table, seen = np.empty(size, np.uint64), np.empty(size, np.int32)
-                grams, slots = np.empty(size // 2 + 1, np.uint64), np.empty(size // 2 + 1, np.int32)
-                ends = np.zeros(size // 2 + 1, np.int64)
+                grams, ends = np.empty(size // 2 + 1, np.uint64), np.zeros(size // 2 + 1, np.int64)
+                places, slots = np.empty(size // 2 + 1, np.int32), np.empty(size // 2 + 1, np.int32)
             count_duplicates(lines, widths, line_total, table, out, _LINES)
             count_duplicates(paragraphs, heights, paragraph_total, table, out, _PARAGRAPHS)
-            count_repeats(into, sizes, count, 2 * out[_CJK] > count, table, seen, grams, slots, ends, out)
+            twice = 2 * out[_CJK] > count
+            count_repeats(into, sizes, count, twice, table, seen, grams, places, slots, ends, out)
             out[_LOOP] = tail_loop(into, count)
             if asked == 0:
                 source_anchors[i] = bits
