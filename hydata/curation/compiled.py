@@ -59,7 +59,7 @@ def taken(state: Any, value: Any) -> Any:
 @step
 def decoded(data: Any, at: Any, end: Any) -> Any:
     """The code point at ``at``, and where the next one begins. A byte that is no UTF-8 is one of its own."""
-    first = np.int64(data[at])
+    first = np.int64(data[_U64(at)])
     if first < 0x80:
         return first, at + 1
     if first < 0xC0 or first >= 0xF8:
@@ -67,11 +67,11 @@ def decoded(data: Any, at: Any, end: Any) -> Any:
     length = 2 if first < 0xE0 else (3 if first < 0xF0 else 4)
     if at + length > end:
         return 0xFFFD, end
-    point = ((first & (0x7F >> length)) << 6) | (np.int64(data[at + 1]) & 0x3F)
+    point = ((first & (0x7F >> length)) << 6) | (np.int64(data[_U64(at + 1)]) & 0x3F)
     if length > 2:
-        point = (point << 6) | (np.int64(data[at + 2]) & 0x3F)
+        point = (point << 6) | (np.int64(data[_U64(at + 2)]) & 0x3F)
         if length > 3:
-            point = (point << 6) | (np.int64(data[at + 3]) & 0x3F)
+            point = (point << 6) | (np.int64(data[_U64(at + 3)]) & 0x3F)
     return (point if point < POINTS else 0xFFFD), at + length
 
 

@@ -127,6 +127,8 @@ ANCHOR_SLOTS = 2048
 ANCHOR_BITS = 1 << 14
 """Bits of the sieve before the table of anchors, one in thirty of which is set: 2 KiB, which stay in the
 processor's first cache, and nine words of ten need no more."""
+PLAIN_SHIFT = 25
+"""Where the lower case stands beside the marks of an ASCII letter or digit."""
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
 
 _I = {name: row for row, name in enumerate(COUNTS)}
@@ -219,6 +221,7 @@ def read_text(
     stop: Any,
     marks: UInt32Array,
     lower: UInt32Array,
+    plain: UInt32Array,
     encodings: UInt32Array,
     sieve: UInt64Array,
     keys: UInt64Array,
@@ -272,10 +275,11 @@ def read_text(
     final = False
     while not final:
         if at < stop:
-            first = data[at]
-            mark = np.int64(marks[first]) if first < 0x80 else np.int64(0)
-            if first < 0x80 and mark & 3 == WORD:  # most of most texts
-                start = at
+            # An index that has no sign need not be looked at for one, as Python's negative ones are.
+            char = np.int64(data[_U64(at)])
+            mark = np.int64(plain[_U64(char)])
+            if mark:  # most of most texts
+                start, first = at, char
                 if line_started < 0:
                     line_started, line_at = characters, at
                 if mark & LETTER and letter_script == CYRILLIC:
@@ -284,26 +288,22 @@ def read_text(
                     in_word, word, size, word_flags = True, SEED, np.int64(0), np.int64(0)
                     word_script, word_at = np.int64(0), at
                 flags = np.int64(0)
-                char = np.int64(first)
+                previous = before
                 while True:
                     flags |= mark
-                    word = taken(word, _U64(lower[char]))
-                    if char == before:
-                        run += 1
-                        longest_run = max(longest_run, run)
-                    else:
-                        run = np.int64(1)
-                    before_2, before = before, char
+                    word = taken(word, _U64(mark >> PLAIN_SHIFT))
+                    run = run + 1 if char == before else np.int64(1)
+                    longest_run = max(longest_run, run)
+                    previous, before = before, char
                     at += 1
                     if at >= stop:
                         break
-                    char = np.int64(data[at])
-                    if char >= 0x80:
-                        break
-                    following = np.int64(marks[char])
-                    if following & 3 != WORD:
+                    char = np.int64(data[_U64(at)])
+                    following = np.int64(plain[_U64(char)])
+                    if not following:
                         break
                     mark = following
+                before_2 = previous
                 length = at - start
                 characters += length
                 inked += length
@@ -316,7 +316,6 @@ def read_text(
                     if word_script == 0:
                         word_script = np.int64(LATIN)
                 letter_script = np.int64(LATIN) if mark & LETTER else np.int64(0)
-                longest_run = max(longest_run, np.int64(1))
                 leads = np.int64(0)
                 han = _U64(0)
                 line_stop, line_last, inked_until = at, before, characters
@@ -327,9 +326,13 @@ def read_text(
                     json = np.int64(2 if first < 0x3A else 3)  # a number, or prose in brackets
                 elif json == 0:
                     json = np.int64(3)
-                continue
-            place = at
-            point, at = decoded(data, at, stop)
+                if at >= stop or char != 0x20:
+                    continue
+                place, point = at, np.int64(0x20)
+                at += 1
+            else:
+                place = at
+                point, at = decoded(data, at, stop)
             mark = np.int64(marks[point])
             characters += 1
         else:
@@ -412,9 +415,9 @@ def read_text(
             if word_flags & LETTER:
                 letter_words += 1
             numbered = bool(
-                2 <= size <= 7
+                0x31 <= data[place - 1] <= 0x35
+                and 2 <= size <= 7
                 and place - word_at == size
-                and 0x31 <= data[place - 1] <= 0x35
                 and word_flags & LOWER != 0
                 and word_flags & UPPER == 0
                 and not 0x30 <= data[place - 2] <= 0x39
@@ -775,23 +778,28 @@ def count_repeats(
     """Distinct words, the most frequent 2- to 4-grams, and characters in 5- to 10-grams that occurred before
     (of words ``twice`` as long where two make about one), by the greedy walk of Rae et al. (2021).
 
-    An n-gram can only occur again where the two (n-1)-grams in it do: only these ``places`` are looked at,
-    which soon are none."""
+    An n-gram can only occur again where the shorter ones in it do: only these ``places`` are looked at, which
+    soon are none."""
     for k in range(count):
         grams[k] = words[k]
         places[k] = k
         ends[k + 1] = ends[k] + sizes[k]
     left = np.int64(count)
     stride = 2 if twice else 1
-    for n in range(1, 10 * stride + 1):
-        if n > 1:
+    n = np.int64(0)
+    while n < 10 * stride:
+        longer = stride if n >= 2 else 1
+        if n:
             kept = np.int64(0)
-            for j in range(left - 1):
+            for j in range(left - longer):
                 k = places[j]
-                grams[kept] = taken(grams[j], words[k + n - 1])
-                places[kept] = k
-                kept += np.int64(places[j + 1] == k + 1)
+                value = taken(grams[j], words[k + n])
+                if longer == 2:
+                    value = taken(value, words[k + n + 1])
+                grams[kept], places[kept] = value, k
+                kept += np.int64(places[j + longer] == k + longer)
             left = kept
+        n += longer
         bits = room(left)
         small, shift = table[: 1 << bits], _U64(64 - bits)
         small[:] = _U64(0)
@@ -932,6 +940,10 @@ def read_texts(
     words, source = np.empty(most, np.uint64), np.empty(most, np.uint64)
     lines, paragraphs = np.empty(most, np.uint64), np.empty(most, np.uint64)
     sizes, widths, heights = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    plain = np.zeros(256, np.uint32)  # of a byte that is a letter or digit
+    for point in range(0x80):
+        if marks[point] & 3 == WORD:
+            plain[point] = marks[point] | lower[point] << PLAIN_SHIFT
     # Tables grow with the texts: few have as many words as their bytes allow.
     table, seen = np.empty(1024, np.uint64), np.empty(1024, np.int32)
     grams, ends = np.empty(513, np.uint64), np.zeros(513, np.int64)
@@ -955,6 +967,7 @@ def read_texts(
                 stop,
                 marks,
                 lower,
+                plain,
                 encodings,
                 sieve,
                 keys,
