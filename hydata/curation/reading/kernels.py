@@ -130,6 +130,8 @@ processor's first cache, and nine words of ten need no more."""
 PLAIN_SHIFT = 25
 """Where the lower case stands beside the marks of an ASCII letter or digit."""
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
+LINE_START = np.uint64(0x13198A2E03707344)
+"""What stands before the first word of a line, as the hash of a word."""
 
 _I = {name: row for row, name in enumerate(COUNTS)}
 _TOP, _DUPLICATE = _I["top_2gram"], _I["duplicate_5gram"]
@@ -157,19 +159,17 @@ def sifted(sieve: UInt64Array, key: Any) -> Any:
 
 
 @step
-def anchored(keys: UInt64Array, values: UInt64Array, key: Any) -> Any:
-    """What stands under a key in the table of anchors; 0: nothing."""
+def anchored(keys: UInt64Array, key: Any) -> Any:
+    """The slot of a key in the table of anchors; a free one if it is none."""
     slot = np.int64(key >> ANCHOR_SHIFT)
-    while keys[slot] != _U64(0):
-        if keys[slot] == key:
-            return values[slot]
+    while keys[slot] != _U64(0) and keys[slot] != key:
         slot = (slot + 1) & (ANCHOR_SLOTS - 1)
-    return _U64(0)
+    return slot
 
 
 @kernel
-def hash_anchors(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -> None:
-    """Anchors, as lower-case code points, to what ``read_text`` looks them up by."""
+def hash_words(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -> None:
+    """Words, as lower-case code points, to what ``read_text`` makes of them."""
     for i in range(len(starts) - 1):
         value = SEED
         for k in range(starts[i], starts[i + 1]):
@@ -251,7 +251,7 @@ def read_text(
     depth = json = np.int64(0)  # json: 0 nothing yet, 1 a bracket, 2 it is JSON, 3 it is not
     in_string = False
     row_closed = open_table = open_item = False
-    bits = _U64(0)
+    groups, stops = _U64(0), _U64(0)  # of anchors
 
     in_word = False
     word, size, word_flags, word_script, word_at = SEED, np.int64(0), np.int64(0), np.int64(0), begin
@@ -429,7 +429,12 @@ def read_text(
             if numbered:
                 syllable_stop = place
             if sifted(sieve, word):
-                bits |= anchored(keys, values, word)
+                slot = anchored(keys, word)
+                groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+            pair = taken(words[count - 2] if line_words else LINE_START, word)
+            if sifted(sieve, pair):
+                slot = anchored(keys, pair)
+                groups, stops = groups | values[slot, 0], stops | values[slot, 1]
             line = taken(line, word)
             line_words += 1
             if word_script:
@@ -518,11 +523,13 @@ def read_text(
                 word_characters += 1
                 letter_words += 1
                 if sifted(sieve, value):
-                    bits |= anchored(keys, values, value)
-                if han:
-                    pair = taken(han, _U64(point))
+                    slot = anchored(keys, value)
+                    groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                if han or not line_words:
+                    pair = taken(han, _U64(point)) if han else taken(LINE_START, value)
                     if sifted(sieve, pair):
-                        bits |= anchored(keys, values, pair)
+                        slot = anchored(keys, pair)
+                        groups, stops = groups | values[slot, 0], stops | values[slot, 1]
                 line = taken(line, value)
                 line_words += 1
                 wide += 1
@@ -559,7 +566,8 @@ def read_text(
                 if mark & ANCHOR:
                     pair = taken(SEED, _U64(point))
                     if sifted(sieve, pair):
-                        bits |= anchored(keys, values, pair)
+                        slot = anchored(keys, pair)
+                        groups, stops = groups | values[slot, 0], stops | values[slot, 1]
                 if json < 2:
                     if json == 0:
                         json = np.int64(1 if point == 0x7B or point == 0x5B else 3)
@@ -720,7 +728,7 @@ def read_text(
             np.int64(ends_in_ellipsis),
         ),
     )
-    return count, line_total, paragraph_total, bits
+    return count, line_total, paragraph_total, groups, stops
 
 
 @step
@@ -961,7 +969,7 @@ def read_texts(
                     continue
                 bytes_, begin, stop = data, offsets[i], offsets[i + 1]
                 out, into = counts[:, i], words
-            count, line_total, paragraph_total, bits = read_text(
+            count, line_total, paragraph_total, groups, stops = read_text(
                 bytes_,
                 begin,
                 stop,
@@ -991,9 +999,9 @@ def read_texts(
             count_repeats(into, sizes, count, twice, table, seen, grams, places, slots, ends, out)
             out[_LOOP] = tail_loop(into, count)
             if asked == 0:
-                source_anchors[i] = bits
+                source_anchors[0, i], source_anchors[1, i] = groups, stops
                 source_count = count
             else:
-                anchors[i] = bits
+                anchors[0, i], anchors[1, i] = groups, stops
                 if source_there[i]:
                     count_shared(words, count, source, source_count, table, seen, pairs[:, i])
