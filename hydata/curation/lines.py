@@ -24,16 +24,17 @@ MAX_CHARACTERS = 4_000
 """Characters of a text that are looked at."""
 _NOISE = r"https?://[^\s]+|&#?[0-9A-Za-z]+;|@[0-9A-Za-z_]+"
 
-_SPACE, _MARK, _UPPER, _OTHER = 0, 1, 2, 3
+_SPACE, _MARK = 0, 1
+"""What ``_KINDS`` says of a byte that is no part of a word; of any other, what it becomes."""
 _KINDS = np.array(
     [
         _SPACE
         if byte <= 0x20 or byte == 0x7F
-        else _UPPER
-        if chr(byte) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
         else _MARK
-        if byte < 0x80 and not chr(byte).isalnum()
-        else _OTHER
+        if byte >= 0xE2 or (byte < 0x80 and not chr(byte).isalnum())
+        else ord(chr(byte).lower())
+        if byte < 0x80
+        else byte
         for byte in range(256)
     ],
     np.uint8,
@@ -72,27 +73,31 @@ def _spaced(content: Any, begins: Any, kinds: Any) -> Any:
         i, end = begins[row], begins[row + 1]
         waiting = False  # a space is due before the next character
         while i < end:
-            byte = content[i]
-            kind = kinds[byte]
-            length, alone = 1, kind == _MARK
-            if byte >= 0xF0:
-                length, alone = 4, True
-            elif byte >= 0xE2:
-                hangul = (
-                    byte == 0xED or byte == 0xEB or byte == 0xEC or (byte == 0xEA and content[i + 1] >= 0xB0)
-                )
-                length, alone = 3, not hangul
+            kind = kinds[content[i]]
             if kind == _SPACE:
                 waiting = True
                 i += 1
                 continue
-            if (waiting or alone) and at > first and out[at - 1] != 0x20:
+            byte = content[i]
+            hangul = 0xEA <= byte <= 0xED and (byte != 0xEA or content[i + 1] >= 0xB0)
+            alone = kind == _MARK and not hangul
+            if (waiting or alone) and at > first:
                 out[at] = 0x20
                 at += 1
             waiting = alone
-            for k in range(length):
-                out[at + k] = content[i + k] + 32 if kind == _UPPER else content[i + k]
-            at += length
-            i += length
+            if kind == _MARK:
+                length = 1 if byte < 0x80 else (3 if byte < 0xF0 else 4)
+                for k in range(length):
+                    out[at + k] = content[i + k]
+                at += length
+                i += length
+                continue
+            while kind > _MARK:  # most of most texts; an index without a sign is not looked at for one
+                out[np.uint64(at)] = kind
+                at += 1
+                i += 1
+                if i == end:
+                    break
+                kind = kinds[content[np.uint64(i)]]
     line_begins[rows] = at
     return out[:at], line_begins

@@ -15,7 +15,7 @@ A family module under ``hydata.curation.rules`` writes a rule as a function of o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import resources
 from typing import Literal
@@ -31,9 +31,7 @@ Column = Literal["instruction", "response", "text"]
 PARTS = ("instruction", "response", "rest")
 """What the compiled pass reads of a record."""
 _ANCHORS = "# anchors:"
-_FIRST_STOP_WORD = 40
-STOP_WORDS = {"en": (40, 48), "zh": (48, 64)}
-"""The bits of ``anchors`` that stop words have, by language."""
+_STOP_WORDS = ("en", "zh")
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,14 @@ def on_candidates(
     return pl.map_batches([where.fill_null(False), *columns], run, return_dtype=dtype(), is_elementwise=True)
 
 
+@dataclass(frozen=True)
+class Block:
+    """Phrases of a list with what a text needs for one to match: of each of ``anchors`` one."""
+
+    anchors: tuple[tuple[str, ...], ...]
+    phrases: tuple[str, ...]
+
+
 def count_phrases(
     text: pl.Expr,
     name: str,
@@ -110,37 +116,53 @@ def count_phrases(
     that ``look_at`` makes of it, if it is given. ``where`` is a further condition that texts with a match
     fulfil.
 
-    A file begins with a line "# anchors:" and words, Chinese characters, pairs of these or signs: every text
-    that a line matches has one of them. The compiled pass knows which texts do, and only these are searched.
+    A line "# anchors:" says of the phrases up to the next one what a text that they match has one of (see
+    ``hydata.curation.reading``); of several such lines in a row it has one each. The compiled pass knows
+    which texts do, and only these are searched.
     """
+    always = pl.lit(True) if where is None else where
     return pl.sum_horizontal(
-        on_candidates(
-            has_anchor(pl.col(part), name) if where is None else has_anchor(pl.col(part), name) & where,
+        pl.map_batches(
+            [pl.col(part), pl.col(f"{part}:anchors"), always],
             partial(_count, name=name, look_at=look_at),
-            pl.col(part),
+            return_dtype=pl.UInt32(),
+            is_elementwise=True,
         )
         for part in parts_of(text)
     )
 
 
+def _count(given: Sequence[pl.Series], name: str, look_at: Callable[[pl.Expr], pl.Expr] | None) -> pl.Series:
+    texts, there, where = given
+    anchors = there.fill_null(0).to_numpy()  # Polars hands over nulls for rows that it will not look at
+    found = np.zeros(len(texts), np.uint32)
+    possible = np.broadcast_to(where.fill_null(False).to_numpy(), len(texts))
+    for block in blocks(name):
+        may = possible.copy()
+        for mask in _masks(block):
+            may &= (anchors & mask) != 0
+        chosen = np.flatnonzero(may)
+        if len(chosen):
+            text = texts.gather(chosen).alias("text").to_frame()
+            looked_at = text.select(look_at(pl.col("text"))) if look_at else text
+            found[chosen] += looked_at.select(_matches(pl.col("text"), block.phrases)).to_series().to_numpy()
+    return pl.Series(found)
+
+
 def has_anchor(text: pl.Expr, name: str) -> pl.Expr:
-    """Whether a text has one of the anchors of ``rules/phrases/<name>.txt``."""
-    bit = 1 << list(anchor_words()).index(name)
-    return pl.any_horizontal((pl.col(f"{part}:anchors") & bit) != 0 for part in parts_of(text))
+    """Whether a text has the anchors that some phrase of ``rules/phrases/<name>.txt`` needs."""
+    return pl.any_horizontal(
+        pl.all_horizontal((pl.col(f"{part}:anchors") & pl.lit(mask)) != 0 for mask in _masks(block))
+        for part in parts_of(text)
+        for block in blocks(name)
+    )
 
 
 def count_stop_words(text: pl.Expr, language: str) -> pl.Expr:
     """How many different stop words of a language a text has."""
-    first, last = STOP_WORDS[language]
-    mask = (1 << last) - (1 << first)
-    return (pl.col(f"{text.meta.output_name()}:anchors") & pl.lit(mask, pl.UInt64)).bitwise_count_ones()
-
-
-def _count(texts: pl.Series, name: str, look_at: Callable[[pl.Expr], pl.Expr] | None) -> pl.Series:
-    text = pl.col("text")
-    return (
-        texts.alias("text").to_frame().select(count_matches(look_at(text) if look_at else text, name))
-    ).to_series()
+    first = sum(len(_stop_words(other)) for other in _STOP_WORDS[: _STOP_WORDS.index(language)])
+    mask = np.uint64(((1 << len(_stop_words(language))) - 1) << first)
+    return (pl.col(f"{text.meta.output_name()}:stop_words") & pl.lit(mask)).bitwise_count_ones()
 
 
 def count_matches(text: pl.Expr, name: str) -> pl.Expr:
@@ -150,8 +172,12 @@ def count_matches(text: pl.Expr, name: str) -> pl.Expr:
     begin with ``# `` are comments. Each phrase runs by itself: joined by ``|`` they lose the literals that a
     search skips ahead by, and took 5 to 10 times as long.
     """
+    return _matches(text, phrases(name))
+
+
+def _matches(text: pl.Expr, listed: Sequence[str]) -> pl.Expr:
     return pl.sum_horizontal(
-        (text.str.count_matches("(?im)" + phrase) for phrase in phrases(name)), ignore_nulls=False
+        (text.str.count_matches("(?im)" + phrase) for phrase in listed), ignore_nulls=False
     )
 
 
@@ -167,27 +193,50 @@ def phrases(name: str) -> list[str]:
 
 
 @cache
-def anchor_words() -> Mapping[str, tuple[str, ...]]:
-    """The anchors of each list of phrases that has some, lists by name."""
+def blocks(name: str) -> tuple[Block, ...]:
+    """The blocks of a list of phrases; none if it does not begin with anchors."""
+    found: list[Block] = []
+    anchors: list[tuple[str, ...]] = []
+    for line in phrase_file(name).splitlines():
+        if line.startswith(_ANCHORS):
+            anchors.append(tuple(line.removeprefix(_ANCHORS).split()))
+        elif line.strip() and not line.startswith("# "):
+            if anchors:
+                found.append(Block(tuple(anchors), ()))
+                anchors = []
+            if found:
+                found[-1] = replace(found[-1], phrases=(*found[-1].phrases, line.strip()))
+    return tuple(found)
+
+
+@cache
+def anchored_lists() -> tuple[str, ...]:
+    """The names of the lists of phrases that have anchors."""
     folder = resources.files("hydata.curation.rules") / "phrases"
-    found = {}
-    for name in sorted(file.name.removesuffix(".txt") for file in folder.iterdir()):
-        first = phrase_file(name).split("\n", 1)[0]
-        if first.startswith(_ANCHORS):
-            found[name] = tuple(first.removeprefix(_ANCHORS).split())
-    assert len(found) <= _FIRST_STOP_WORD
-    return found
+    names = sorted(file.name.removesuffix(".txt") for file in folder.iterdir())
+    return tuple(name for name in names if blocks(name))
+
+
+@cache
+def _groups() -> Mapping[tuple[str, ...], int]:
+    """The different lines of anchors of all lists, and the bit of each."""
+    lines = (line for name in anchored_lists() for block in blocks(name) for line in block.anchors)
+    return {line: bit for bit, line in enumerate(dict.fromkeys(lines))}
+
+
+def _masks(block: Block) -> list[np.uint64]:
+    return [np.uint64(1 << _groups()[line]) for line in block.anchors]
+
+
+@cache
+def _stop_words(language: str) -> tuple[str, ...]:
+    return tuple(phrases(f"stop_words.{language}"))
 
 
 @cache
 def anchor_table() -> Anchors:
-    """All anchors of the rules: a bit for each list of phrases, then one for each stop word."""
-    groups = dict(enumerate(anchor_words().values()))
-    for language, (first, last) in STOP_WORDS.items():
-        stop = phrases(f"stop_words.{language}")
-        assert len(stop) <= last - first
-        groups.update((first + number, (word,)) for number, word in enumerate(stop))
-    return reading.anchors(groups)
+    """All anchors of the rules: a bit for each line of them, and one for each stop word."""
+    return reading.anchors(_groups(), [word for language in _STOP_WORDS for word in _stop_words(language)])
 
 
 def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

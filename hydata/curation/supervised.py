@@ -71,8 +71,16 @@ def fit(
 
 def predict(model: fasttext.FastText._FastText, lines: pl.Series) -> pl.DataFrame:
     """The best ``label`` of each line and its probability, ``confidence`` (Float32, 0 to 1); null where
-    fastText gives none. The lines must not hold a line break."""
-    labels, confidences = model.predict(lines.to_list()) if len(lines) else ([], [])
+    fastText gives none.
+
+    Raises:
+        ValueError: a line holds a line break.
+    """
+    if lines.str.contains("\n", literal=True).any():
+        raise ValueError("fastText predicts one line at a time: take the line breaks out")
+    # What fastText's own ``predict`` calls, with bytes: from strings it would make them again, line by line.
+    ended = (lines + "\n").cast(pl.Binary).to_list()
+    labels, confidences = model.f.multilinePredict(ended, 1, 0.0, "strict") if ended else ([], [])
     return pl.DataFrame(
         {
             "label": pl.Series([found[0] if found else None for found in labels], dtype=pl.String),

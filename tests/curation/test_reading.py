@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from hydata.curation import reading
-from hydata.curation.measure import anchor_table, anchor_words, phrase_file, phrases
+from hydata.curation.measure import anchor_table, anchored_lists, blocks, phrases
 from hydata.curation.reading import COUNTS, PAIR_COUNTS, kernels
 from hydata.curation.words import CJK, WORD
 
@@ -230,7 +230,7 @@ def test_a_text_reads_alike_in_any_company() -> None:
     texts: list[str | None] = [random_text(rng, EN + ZH, " ") for _ in range(40)]
     texts[7] = None
     together = read(*texts)
-    assert together.row(7) == (0,) * (len(COUNTS) + len(PAIR_COUNTS) + 1)
+    assert together.row(7) == (0,) * (len(COUNTS) + len(PAIR_COUNTS) + 2)
     for k in (0, 6, 8, 39):
         assert read(texts[k]).row(0) == together.row(k)
 
@@ -281,12 +281,13 @@ def test_bytes_that_are_no_utf8_are_read() -> None:
         table.marks,
         characters.lower,
         characters.encodings,
+        table.sieve,
         table.keys,
         table.values,
         counts,
-        np.zeros(3, np.uint64),
+        np.zeros((2, 3), np.uint64),
         others,
-        np.zeros(3, np.uint64),
+        np.zeros((2, 3), np.uint64),
         np.zeros((len(PAIR_COUNTS), 3), np.uint32),
     )
     assert (counts[0] > 0).all()
@@ -297,20 +298,51 @@ def test_bytes_that_are_no_utf8_are_read() -> None:
 
 
 def test_an_anchor_is_found_in_any_case_and_nowhere_else() -> None:
-    table = reading.anchors({0: ["sorry", "über"], 1: ["无法", "图"], 2: ["<"], 63: ["json"]})
-    texts = ["So SORRY!", "ÜBER", "他无法来", "无 法", "地图", "a < b", "sorryful, json5", "JSON。", ""]
-    found, _ = reading.read(pl.Series(texts), pl.Series([None] * len(texts), dtype=pl.String), table)
-    assert found["anchors"].to_list() == [1, 1, 2, 0, 2, 4, 0, 1 << 63, 0]
+    groups = [["sorry", "über"], ["无法", "图"], ["<"], ["can't", "not_able"], ["^no", "^无"], ["json"]]
+    table = reading.anchors(groups, ["the", "sorry"])
+    expected = {
+        "So SORRY!": ([0], 2),
+        "ÜBER the": ([0], 1),
+        "他无法来": ([1], 0),
+        "无 法": ([4], 0),
+        "地图": ([1], 0),
+        "a < b": ([2], 0),
+        "sorryful, json5": ([], 0),
+        "JSON。": ([5], 0),
+        "I can’t": ([3], 0),
+        "Can. T": ([3], 0),
+        "can\nt": ([], 0),
+        "can 't a, not able": ([3], 0),
+        "can not": ([], 0),
+        "oh no": ([], 0),
+        "oh\n\n “No.": ([4], 0),
+        "<无>": ([2, 4], 0),
+        "他无": ([], 0),
+        "no无": ([4], 0),
+        "": ([], 0),
+    }
+    found, _ = reading.read(
+        pl.Series(list(expected)), pl.Series([None] * len(expected), dtype=pl.String), table
+    )
+    told = zip(expected, found["anchors"], found["stop_words"], strict=True)
+    assert {t: ([bit for bit in range(64) if bits >> bit & 1], stop) for t, bits, stop in told} == expected
 
 
-@pytest.mark.parametrize("wrong", ["two words", "三个字", "<<", "", "a1!"])
+@pytest.mark.parametrize(
+    "wrong", ["two words x", "三个字", "<<", "", "a1!", "^a_b", "^<", "a__b", "^三个", "a字"]
+)
 def test_an_anchor_that_cannot_be_found_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="anchor"):
-        reading.anchors({0: [wrong]})
+        reading.anchors([[wrong]])
+
+
+def test_more_groups_than_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="65 groups"):
+        reading.anchors([[f"w{k}"] for k in range(65)])
 
 
 def test_lists_of_phrases_are_anchored() -> None:
-    assert {"refusals", "role_markers", "html", "urls", "asks_json"} <= set(anchor_words())
-    for name in anchor_words():
-        assert phrase_file(name).startswith("# anchors: ")
-        assert phrases(name)
+    assert {"refusals", "role_markers", "html", "urls", "asks_json"} <= set(anchored_lists())
+    for name in anchored_lists():
+        assert [phrase for block in blocks(name) for phrase in block.phrases] == phrases(name)
+        assert all(line for block in blocks(name) for line in block.anchors)

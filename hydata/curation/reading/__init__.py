@@ -4,14 +4,19 @@
     kernels      the pass itself; ``COUNTS`` says what it counts
 
 ``read`` takes a column of texts, and one of what each answers, and gives a frame of counts. On the way it
-looks words up in a table of *anchors*: words, pairs of Chinese characters and signs one of which a text must
-hold for a longer search to be worth while. A long list of regular expressions then runs on the few texts that
-have one.
+looks words up in a table of *anchors*, one of which a text must hold for a longer search to be worth while: a
+long list of regular expressions then runs on the few texts that have one. An anchor is written as
+
+    sorry           a word, in any case
+    can't not_able  two words in one line, one after the other, whatever marks stand between
+    无 无法         a Chinese character; two, side by side
+    ^no ^无         the first word, or character, of a line
+    <               a sign
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +24,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from hydata.curation.compiled import utf8
+from hydata.curation.characters import CHARACTER, OTHER, WORD
+from hydata.curation.compiled import taken, utf8
 from hydata.curation.reading import kernels
-from hydata.curation.reading.characters import ANCHOR, reading_table
+from hydata.curation.reading.characters import ANCHOR, ReadingTable, reading_table
 from hydata.curation.reading.kernels import COUNTS, PAIR_COUNTS, UInt32Array, UInt64Array
 
 __all__ = ["COUNTS", "PAIR_COUNTS", "Anchors", "anchors", "read"]
@@ -29,54 +35,83 @@ __all__ = ["COUNTS", "PAIR_COUNTS", "Anchors", "anchors", "read"]
 
 @dataclass(frozen=True)
 class Anchors:
-    """The table of anchors as the kernel looks them up: by hash, to the bits of their groups. ``marks`` is
-    the table of characters that knows which signs are anchors."""
+    """The table of anchors as the kernel looks them up: by hash, to the bits of their groups and of their
+    stop words. ``marks`` is the table of characters that knows which signs are anchors; ``sieve`` lets few
+    keys through that are no anchors."""
 
+    sieve: UInt64Array
     keys: UInt64Array
     values: UInt64Array
     marks: UInt32Array
 
 
-def anchors(groups: Mapping[int, Iterable[str]]) -> Anchors:
-    """A table of the anchors of each group, which is a bit from 0 to 63. An anchor is a word, in any case, a
-    Chinese character or two, or one sign.
+def anchors(groups: Iterable[Iterable[str]], stop_words: Iterable[str] = ()) -> Anchors:
+    """A table of the anchors of up to 64 groups, each of which is a bit, in order, and of as many stop words.
 
     Raises:
-        ValueError: an anchor is none of these.
+        ValueError: an anchor is nothing that can be looked up, or there are too many.
     """
     table = reading_table()
     marks = table.marks.copy()
-    bits: dict[str, int] = {}
-    for bit, members in groups.items():
-        for anchor in members:
-            bits[anchor] = bits.get(anchor, 0) | 1 << bit
-    for anchor in bits:
-        kinds = {int(marks[ord(c)]) & 3 for c in anchor}
-        if not (kinds == {2} or (kinds == {3} and len(anchor) <= 2) or (kinds == {1} and len(anchor) == 1)):
-            raise ValueError(f"anchor {anchor!r}: give a word, one or two Chinese characters, or one sign")
-        if kinds == {1}:
+    bits: dict[str, list[int]] = {}
+    members: list[list[Iterable[str]]] = [[*groups], [(word,) for word in stop_words]]
+    for column, listed in enumerate(members):
+        if len(listed) > 64:
+            raise ValueError(f"{len(listed)} groups of anchors: there is a bit for 64")
+        for bit, group in enumerate(listed):
+            for anchor in group:
+                bits.setdefault(anchor, [0, 0])[column] |= 1 << bit
+    sieve = np.zeros(kernels.ANCHOR_BITS // 64, np.uint64)
+    keys, values = np.zeros(kernels.ANCHOR_SLOTS, np.uint64), np.zeros((kernels.ANCHOR_SLOTS, 2), np.uint64)
+    if 2 * len(bits) > len(keys):
+        raise ValueError(f"{len(bits)} anchors: there is room for {len(keys) // 2}")
+    for anchor, value in bits.items():
+        key = _key(anchor, table)
+        if len(anchor) == 1 and int(marks[ord(anchor)]) & 3 == OTHER:
             marks[ord(anchor)] |= np.uint32(ANCHOR)
-    points = np.frombuffer("".join(bits).encode("utf-32-le"), np.uint32)
-    hashes = np.empty(len(bits), np.uint64)
-    starts = np.cumsum([0, *map(len, bits)])
-    kernels.hash_anchors(table.lower[points], starts, hashes)
-    keys, values = (np.zeros(kernels.ANCHOR_SLOTS, np.uint64) for _ in range(2))
-    for key, value in zip(hashes, bits.values(), strict=True):
-        slot = int(key) >> int(kernels.ANCHOR_SHIFT)
-        while keys[slot] and keys[slot] != key:
-            slot = (slot + 1) % len(keys)
+        slot = int(kernels.anchored(keys, key))
         keys[slot] = key
-        values[slot] |= np.uint64(value)
-    return Anchors(keys, values, marks)
+        kernels.sift(sieve, key)
+        values[slot] |= np.array(value, np.uint64)
+    return Anchors(sieve, keys, values, marks)
+
+
+def _key(anchor: str, table: ReadingTable) -> np.uint64:
+    """What the kernel looks an anchor up by."""
+    first = len(anchor) > 1 and anchor[0] == "^"
+    word = anchor[first:]
+    kinds = [int(table.marks[ord(char)]) & 3 for char in word]
+    sort = set(kinds)
+    if sort == {WORD} or (sort == {CHARACTER} and len(word) <= 2 - first):
+        (key,) = _hashes([word], table)
+        return np.uint64(taken(kernels.LINE_START, key) if first else key)
+    if sort == {OTHER} and len(anchor) == 1:
+        return np.uint64(_hashes([anchor], table)[0])
+    gaps = [at for at, kind in enumerate(kinds) if kind == OTHER]
+    if sort == {WORD, OTHER} and len(gaps) == 1 and 0 < gaps[0] < len(word) - 1 and not first:
+        one, other = _hashes([word[: gaps[0]], word[gaps[0] + 1 :]], table)
+        return np.uint64(taken(one, other))
+    raise ValueError(
+        f"anchor {anchor!r}: give a word, two (not_able), one or two Chinese characters, a sign, or ^ and "
+        "what a line begins with"
+    )
+
+
+def _hashes(words: Sequence[str], table: ReadingTable) -> UInt64Array:
+    points = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
+    hashes = np.empty(len(words), np.uint64)
+    kernels.hash_words(table.lower[points], np.cumsum([0, *map(len, words)]), hashes)
+    return hashes
 
 
 def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The counts of texts, ``COUNTS``, ``PAIR_COUNTS`` and ``anchors`` (UInt64, a bit a group), and those of
-    the ``sources`` that they answer, without ``PAIR_COUNTS``. A row a text; 0 for a null one."""
+    """The counts of texts, ``COUNTS``, ``PAIR_COUNTS``, ``anchors`` and ``stop_words`` (UInt64, a bit a group
+    or word), and those of the ``sources`` that they answer, without ``PAIR_COUNTS``. A row a text; 0 for a
+    null one."""
     rows = len(texts)
     characters = reading_table()
     counts, source_counts = (np.zeros((len(COUNTS), rows), np.uint32) for _ in range(2))
-    found, source_found = (np.zeros(rows, np.uint64) for _ in range(2))
+    found, source_found = (np.zeros((2, rows), np.uint64) for _ in range(2))
     pairs = np.zeros((len(PAIR_COUNTS), rows), np.uint32)
     kernels.read_texts(
         *_texts(texts),
@@ -84,6 +119,7 @@ def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataF
         table.marks,
         characters.lower,
         characters.encodings,
+        table.sieve,
         table.keys,
         table.values,
         counts,
@@ -93,20 +129,16 @@ def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataF
         pairs,
     )
     return (
-        pl.DataFrame(
-            [
-                *(pl.Series(name, row) for name, row in zip(COUNTS, counts, strict=True)),
-                *(pl.Series(name, row) for name, row in zip(PAIR_COUNTS, pairs, strict=True)),
-                pl.Series("anchors", found),
-            ]
-        ),
-        pl.DataFrame(
-            [
-                *(pl.Series(name, row) for name, row in zip(COUNTS, source_counts, strict=True)),
-                pl.Series("anchors", source_found),
-            ]
-        ),
+        pl.DataFrame({**_columns(COUNTS, counts), **_columns(PAIR_COUNTS, pairs), **_columns(_FOUND, found)}),
+        pl.DataFrame({**_columns(COUNTS, source_counts), **_columns(_FOUND, source_found)}),
     )
+
+
+_FOUND = ("anchors", "stop_words")
+
+
+def _columns(names: Iterable[str], rows: UInt32Array | UInt64Array) -> dict[str, pl.Series]:
+    return {name: pl.Series(row) for name, row in zip(names, rows, strict=True)}
 
 
 def _texts(texts: pl.Series) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydata.curation.characters import CHARACTER, OTHER, SPACE, WORD
-from hydata.curation.compiled import decoded, kernel, mixed, taken
+from hydata.curation.compiled import decoded, kernel, step, taken
 from hydata.curation.reading.characters import (
     ANCHOR,
     BASE64,
@@ -123,8 +123,15 @@ GRAM_WORDS = 5
 LONGEST_LOOP = 64
 LOOP_WORDS = 12
 """Words of the shortest loop: "no, no, no" is none."""
-ANCHOR_SLOTS = 1024
+ANCHOR_SLOTS = 2048
+ANCHOR_BITS = 1 << 14
+"""Bits of the sieve before the table of anchors, one in thirty of which is set: 2 KiB, which stay in the
+processor's first cache, and nine words of ten need no more."""
+PLAIN_SHIFT = 25
+"""Where the lower case stands beside the marks of an ASCII letter or digit."""
 SEED = np.uint64(0x243F6A8885A308D3)  # of pi
+LINE_START = np.uint64(0x13198A2E03707344)
+"""What stands before the first word of a line, as the hash of a word."""
 
 _I = {name: row for row, name in enumerate(COUNTS)}
 _TOP, _DUPLICATE = _I["top_2gram"], _I["duplicate_5gram"]
@@ -133,23 +140,36 @@ _DISTINCT, _LOOP, _CJK = _I["distinct_words"], _I["loop_words"], _I["cjk"]
 _U64 = np.uint64
 _PRIME = _U64(0x9E3779B97F4A7C15)
 _NEWLINE, _FFFD = 10, 0xFFFD
-ANCHOR_SHIFT = _U64(64 - 10)
+ANCHOR_SHIFT = _U64(64 - 11)
+_SIEVE_SHIFT = _U64(64 - 14)
 
 
 @kernel
-def anchored(keys: UInt64Array, values: UInt64Array, key: Any) -> Any:
-    """What stands under a key in the table of anchors; 0: nothing."""
+def sift(sieve: UInt64Array, key: Any) -> None:
+    """Let a key through."""
+    bit = key >> _SIEVE_SHIFT
+    sieve[np.int64(bit >> _U64(6))] |= _U64(1) << (bit & _U64(63))
+
+
+@step
+def sifted(sieve: UInt64Array, key: Any) -> Any:
+    """Whether a key is let through."""
+    bit = key >> _SIEVE_SHIFT
+    return (sieve[bit >> _U64(6)] >> (bit & _U64(63))) & _U64(1) != _U64(0)
+
+
+@step
+def anchored(keys: UInt64Array, key: Any) -> Any:
+    """The slot of a key in the table of anchors; a free one if it is none."""
     slot = np.int64(key >> ANCHOR_SHIFT)
-    while keys[slot] != _U64(0):
-        if keys[slot] == key:
-            return values[slot]
+    while keys[slot] != _U64(0) and keys[slot] != key:
         slot = (slot + 1) & (ANCHOR_SLOTS - 1)
-    return _U64(0)
+    return slot
 
 
 @kernel
-def hash_anchors(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -> None:
-    """Anchors, as lower-case code points, to what ``read_text`` looks them up by."""
+def hash_words(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -> None:
+    """Words, as lower-case code points, to what ``read_text`` makes of them."""
     for i in range(len(starts) - 1):
         value = SEED
         for k in range(starts[i], starts[i + 1]):
@@ -157,7 +177,7 @@ def hash_anchors(points: UInt32Array, starts: Int64Array, hashes: UInt64Array) -
         hashes[i] = value
 
 
-@kernel
+@step
 def put(out: Any, row: Any, values: Any) -> Any:
     """Write values, no more than the 30 that numba takes in a tuple, from a row on; the row after them."""
     for k in range(len(values)):
@@ -165,7 +185,7 @@ def put(out: Any, row: Any, values: Any) -> Any:
     return row + len(values)
 
 
-@kernel
+@step
 def item_end(data: UInt8Array, at: Any, end: Any) -> Any:
     """Where the marker of a list item at the beginning of a line ends; -1 where there is none. A marker is a
     bullet and a space, or up to three digits and one of . ) : 、 ． ）."""
@@ -194,14 +214,16 @@ def item_end(data: UInt8Array, at: Any, end: Any) -> Any:
     return -1
 
 
-@kernel
+@step
 def read_text(
     data: UInt8Array,
     begin: Any,
     stop: Any,
     marks: UInt32Array,
     lower: UInt32Array,
+    plain: UInt32Array,
     encodings: UInt32Array,
+    sieve: UInt64Array,
     keys: UInt64Array,
     values: UInt64Array,
     words: UInt64Array,
@@ -229,7 +251,7 @@ def read_text(
     depth = json = np.int64(0)  # json: 0 nothing yet, 1 a bracket, 2 it is JSON, 3 it is not
     in_string = False
     row_closed = open_table = open_item = False
-    bits = _U64(0)
+    groups, stops = _U64(0), _U64(0)  # of anchors
 
     in_word = False
     word, size, word_flags, word_script, word_at = SEED, np.int64(0), np.int64(0), np.int64(0), begin
@@ -253,10 +275,11 @@ def read_text(
     final = False
     while not final:
         if at < stop:
-            first = data[at]
-            mark = np.int64(marks[first]) if first < 0x80 else np.int64(0)
-            if first < 0x80 and mark & 3 == WORD:  # most of most texts
-                start = at
+            # An index that has no sign need not be looked at for one, as Python's negative ones are.
+            char = np.int64(data[_U64(at)])
+            mark = np.int64(plain[_U64(char)])
+            if mark:  # most of most texts
+                start, first = at, char
                 if line_started < 0:
                     line_started, line_at = characters, at
                 if mark & LETTER and letter_script == CYRILLIC:
@@ -265,26 +288,22 @@ def read_text(
                     in_word, word, size, word_flags = True, SEED, np.int64(0), np.int64(0)
                     word_script, word_at = np.int64(0), at
                 flags = np.int64(0)
-                char = np.int64(first)
+                previous = before
                 while True:
                     flags |= mark
-                    word = taken(word, _U64(lower[char]))
-                    if char == before:
-                        run += 1
-                        longest_run = max(longest_run, run)
-                    else:
-                        run = np.int64(1)
-                    before_2, before = before, char
+                    word = taken(word, _U64(mark >> PLAIN_SHIFT))
+                    run = run + 1 if char == before else np.int64(1)
+                    longest_run = max(longest_run, run)
+                    previous, before = before, char
                     at += 1
                     if at >= stop:
                         break
-                    char = np.int64(data[at])
-                    if char >= 0x80:
-                        break
-                    following = np.int64(marks[char])
-                    if following & 3 != WORD:
+                    char = np.int64(data[_U64(at)])
+                    following = np.int64(plain[_U64(char)])
+                    if not following:
                         break
                     mark = following
+                before_2 = previous
                 length = at - start
                 characters += length
                 inked += length
@@ -297,7 +316,6 @@ def read_text(
                     if word_script == 0:
                         word_script = np.int64(LATIN)
                 letter_script = np.int64(LATIN) if mark & LETTER else np.int64(0)
-                longest_run = max(longest_run, np.int64(1))
                 leads = np.int64(0)
                 han = _U64(0)
                 line_stop, line_last, inked_until = at, before, characters
@@ -308,9 +326,13 @@ def read_text(
                     json = np.int64(2 if first < 0x3A else 3)  # a number, or prose in brackets
                 elif json == 0:
                     json = np.int64(3)
-                continue
-            place = at
-            point, at = decoded(data, at, stop)
+                if at >= stop or char != 0x20:
+                    continue
+                place, point = at, np.int64(0x20)
+                at += 1
+            else:
+                place = at
+                point, at = decoded(data, at, stop)
             mark = np.int64(marks[point])
             characters += 1
         else:
@@ -393,9 +415,9 @@ def read_text(
             if word_flags & LETTER:
                 letter_words += 1
             numbered = bool(
-                2 <= size <= 7
+                0x31 <= data[place - 1] <= 0x35
+                and 2 <= size <= 7
                 and place - word_at == size
-                and 0x31 <= data[place - 1] <= 0x35
                 and word_flags & LOWER != 0
                 and word_flags & UPPER == 0
                 and not 0x30 <= data[place - 2] <= 0x39
@@ -406,7 +428,13 @@ def read_text(
                 pinyin += 1
             if numbered:
                 syllable_stop = place
-            bits |= anchored(keys, values, word)
+            if sifted(sieve, word):
+                slot = anchored(keys, word)
+                groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+            pair = taken(words[count - 2] if line_words else LINE_START, word)
+            if sifted(sieve, pair):
+                slot = anchored(keys, pair)
+                groups, stops = groups | values[slot, 0], stops | values[slot, 1]
             line = taken(line, word)
             line_words += 1
             if word_script:
@@ -494,9 +522,14 @@ def read_text(
                 cjk += 1
                 word_characters += 1
                 letter_words += 1
-                bits |= anchored(keys, values, value)
-                if han:
-                    bits |= anchored(keys, values, taken(han, _U64(point)))
+                if sifted(sieve, value):
+                    slot = anchored(keys, value)
+                    groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                if han or not line_words:
+                    pair = taken(han, _U64(point)) if han else taken(LINE_START, value)
+                    if sifted(sieve, pair):
+                        slot = anchored(keys, pair)
+                        groups, stops = groups | values[slot, 0], stops | values[slot, 1]
                 line = taken(line, value)
                 line_words += 1
                 wide += 1
@@ -531,7 +564,10 @@ def read_text(
                 if point == _FFFD:
                     replacements += 1
                 if mark & ANCHOR:
-                    bits |= anchored(keys, values, taken(SEED, _U64(point)))
+                    pair = taken(SEED, _U64(point))
+                    if sifted(sieve, pair):
+                        slot = anchored(keys, pair)
+                        groups, stops = groups | values[slot, 0], stops | values[slot, 1]
                 if json < 2:
                     if json == 0:
                         json = np.int64(1 if point == 0x7B or point == 0x5B else 3)
@@ -692,46 +728,48 @@ def read_text(
             np.int64(ends_in_ellipsis),
         ),
     )
-    return count, line_total, paragraph_total, bits
+    return count, line_total, paragraph_total, groups, stops
 
 
-@kernel
-def slot_of(table: UInt64Array, key: Any) -> Any:
-    """The slot of a key in a table of a power of two, where it is or may be put; no key is 0."""
-    slot = np.int64(mixed(key) & _U64(len(table) - 1))
+@step
+def slot_of(table: UInt64Array, shift: Any, key: Any) -> Any:
+    """The slot of a key in a table, where it is or may be put; no key is 0. Keys end in a multiplication by
+    ``_PRIME``, so that their highest bits are the best."""
+    slot = np.int64((key * _PRIME) >> shift)
     while table[slot] != _U64(0) and table[slot] != key:
         slot = (slot + 1) & (len(table) - 1)
     return slot
 
 
-@kernel
+@step
 def room(count: Any) -> Any:
-    """The size of a table for so many keys: a power of two, at least half of it free."""
-    size = 64
-    while size < 2 * count:
-        size *= 2
-    return size
+    """The bits of a table for so many keys: at least half of its slots stay free."""
+    bits = 6
+    while 1 << bits < 2 * count:
+        bits += 1
+    return bits
 
 
-@kernel
+@step
 def count_duplicates(
     hashes: UInt64Array, lengths: Int32Array, count: Any, table: UInt64Array, out: Any, row: Any
 ) -> None:
     """How many of the values occurred before, and how long these are together."""
     if count < 2:
         return
-    table = table[: room(count)]
+    bits = room(count)
+    table, shift = table[: 1 << bits], _U64(64 - bits)
     table[:] = _U64(0)
     for k in range(count):
         key = hashes[k] | _U64(1)
-        slot = slot_of(table, key)
+        slot = slot_of(table, shift, key)
         if table[slot] == key:
             out[row] += 1
             out[row + 1] += lengths[k]
         table[slot] = key
 
 
-@kernel
+@step
 def count_repeats(
     words: UInt64Array,
     sizes: Int32Array,
@@ -740,6 +778,7 @@ def count_repeats(
     table: UInt64Array,
     seen: Int32Array,
     grams: UInt64Array,
+    places: Int32Array,
     slots: Int32Array,
     ends: Int64Array,
     out: Any,
@@ -747,73 +786,73 @@ def count_repeats(
     """Distinct words, the most frequent 2- to 4-grams, and characters in 5- to 10-grams that occurred before
     (of words ``twice`` as long where two make about one), by the greedy walk of Rae et al. (2021).
 
-    An n-gram can only occur again where the two (n-1)-grams in it do: only these are looked at, which soon
-    are none. ``slots`` is -1 where no n-gram begins that occurs again."""
-    if not count:
-        return
-    table = table[: room(count)]
+    An n-gram can only occur again where the shorter ones in it do: only these ``places`` are looked at, which
+    soon are none."""
     for k in range(count):
         grams[k] = words[k]
-        slots[k] = 0
+        places[k] = k
         ends[k + 1] = ends[k] + sizes[k]
-    step = 2 if twice else 1
-    for n in range(1, 10 * step + 1):
-        places = count - n + 1
-        if places < 2 and n > 1:
-            break
-        table[:] = _U64(0)
-        distinct = 0
-        again = False
-        for k in range(max(places, 1)):
-            if n > 1:
-                if slots[k] < 0 or slots[k + 1] < 0:
-                    slots[k] = -1
-                    continue
-                grams[k] = mixed(grams[k] * _PRIME + words[k + n - 1])
-            key = grams[k] | _U64(1)
-            slot = slot_of(table, key)
-            if table[slot] == key:
-                seen[slot] += 1
-                again = True
-            else:
-                table[slot] = key
-                seen[slot] = 1
-                distinct += 1
-            slots[k] = slot
-        slots[max(places, 0)] = -1
+    left = np.int64(count)
+    stride = 2 if twice else 1
+    n = np.int64(0)
+    while n < 10 * stride:
+        longer = stride if n >= 2 else 1
+        if n:
+            kept = np.int64(0)
+            for j in range(left - longer):
+                k = places[j]
+                value = taken(grams[j], words[k + n])
+                if longer == 2:
+                    value = taken(value, words[k + n + 1])
+                grams[kept], places[kept] = value, k
+                kept += np.int64(places[j + longer] == k + longer)
+            left = kept
+        n += longer
+        bits = room(left)
+        small, shift = table[: 1 << bits], _U64(64 - bits)
+        small[:] = _U64(0)
+        distinct = np.int32(0)
+        for j in range(left):
+            key = grams[j] | _U64(1)
+            slot = slot_of(small, shift, key)
+            again = np.int32(small[slot] == key)
+            seen[slot] = seen[slot] * again + 1
+            small[slot] = key
+            distinct += 1 - again
+            slots[j] = slot
         if n == 1:
             out[_DISTINCT] = distinct
-        if not again:
-            break
-        for k in range(places):
-            if slots[k] >= 0 and seen[slots[k]] < 2:
-                slots[k] = -1
-        if n % step:
+        if distinct == left:
+            return
+        kept = np.int64(0)
+        for j in range(left):
+            grams[kept], places[kept], slots[kept] = grams[j], places[j], slots[j]
+            kept += np.int64(seen[slots[j]] > 1)
+        left = kept
+        if n % stride:
             continue
-        if 2 <= n // step <= 4:
+        if 2 <= n // stride <= 4:
             times = longest = np.int64(0)
-            for k in range(places):
-                if slots[k] >= 0:
-                    length = ends[k + n] - ends[k]
-                    if seen[slots[k]] > times or (seen[slots[k]] == times and length > longest):
-                        times, longest = np.int64(seen[slots[k]]), length
-            out[_TOP + n // step - 2] = min(times * longest, ends[count])
-        elif n // step >= 5:
-            covered = np.int64(0)
-            k = 0
-            while k < places:
-                if slots[k] < 0:
-                    k += 1
-                elif seen[slots[k]] < 0:
+            for j in range(left):
+                length = ends[places[j] + n] - ends[places[j]]
+                if seen[slots[j]] > times or (seen[slots[j]] == times and length > longest):
+                    times, longest = np.int64(seen[slots[j]]), length
+            out[_TOP + n // stride - 2] = min(times * longest, ends[count])
+        elif n // stride >= 5:
+            covered = free = np.int64(0)
+            for j in range(left):
+                k = places[j]
+                if k < free:
+                    continue
+                if seen[slots[j]] < 0:
                     covered += ends[k + n] - ends[k]
-                    k += n
+                    free = k + n
                 else:
-                    seen[slots[k]] = -1
-                    k += 1
-            out[_DUPLICATE + n // step - 5] = covered
+                    seen[slots[j]] = -1
+            out[_DUPLICATE + n // stride - 5] = covered
 
 
-@kernel
+@step
 def tail_loop(words: UInt64Array, count: Any) -> Any:
     """Words at the end that repeat a unit of up to 64 words at least three times; 0 where none do."""
     longest = np.int64(0)
@@ -828,7 +867,7 @@ def tail_loop(words: UInt64Array, count: Any) -> Any:
     return longest
 
 
-@kernel
+@step
 def gram(words: UInt64Array, at: Any) -> Any:
     """The hash of the 5-gram that begins there."""
     value = _U64(GRAM_WORDS)
@@ -838,7 +877,7 @@ def gram(words: UInt64Array, at: Any) -> Any:
     return value | _U64(1)
 
 
-@kernel
+@step
 def count_shared(
     words: UInt64Array,
     count: Any,
@@ -859,18 +898,19 @@ def count_shared(
     out[0], out[2] = grams, asked
     if not grams or not asked:
         return
-    table = table[: room(source_count)]
+    bits = room(asked)
+    table, shift = table[: 1 << bits], _U64(64 - bits)
     table[:] = _U64(0)
     for k in range(asked):
         key = gram(source, k)
-        slot = slot_of(table, key)
+        slot = slot_of(table, shift, key)
         if table[slot] != key:
             table[slot] = key
             seen[slot] = 0
         seen[slot] += 1
     for k in range(grams):
         key = gram(words, k)
-        slot = slot_of(table, key)
+        slot = slot_of(table, shift, key)
         if table[slot] == key:
             out[1] += 1
             if seen[slot] > 0:
@@ -889,6 +929,7 @@ def read_texts(
     marks: UInt32Array,
     lower: UInt32Array,
     encodings: UInt32Array,
+    sieve: UInt64Array,
     keys: UInt64Array,
     values: UInt64Array,
     counts: UInt32Array,
@@ -907,9 +948,14 @@ def read_texts(
     words, source = np.empty(most, np.uint64), np.empty(most, np.uint64)
     lines, paragraphs = np.empty(most, np.uint64), np.empty(most, np.uint64)
     sizes, widths, heights = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    plain = np.zeros(256, np.uint32)  # of a byte that is a letter or digit
+    for point in range(0x80):
+        if marks[point] & 3 == WORD:
+            plain[point] = marks[point] | lower[point] << PLAIN_SHIFT
     # Tables grow with the texts: few have as many words as their bytes allow.
     table, seen = np.empty(1024, np.uint64), np.empty(1024, np.int32)
-    grams, slots, ends = np.empty(513, np.uint64), np.empty(513, np.int32), np.zeros(513, np.int64)
+    grams, ends = np.empty(513, np.uint64), np.zeros(513, np.int64)
+    places, slots = np.empty(513, np.int32), np.empty(513, np.int32)
     for i in range(rows):
         source_count = np.int64(0)
         for asked in range(2):
@@ -923,13 +969,15 @@ def read_texts(
                     continue
                 bytes_, begin, stop = data, offsets[i], offsets[i + 1]
                 out, into = counts[:, i], words
-            count, line_total, paragraph_total, bits = read_text(
+            count, line_total, paragraph_total, groups, stops = read_text(
                 bytes_,
                 begin,
                 stop,
                 marks,
                 lower,
+                plain,
                 encodings,
+                sieve,
                 keys,
                 values,
                 into,
@@ -940,19 +988,20 @@ def read_texts(
                 heights,
                 out,
             )
-            size = room(max(count, line_total, paragraph_total, source_count))
+            size = 1 << room(max(count, line_total, paragraph_total, source_count))
             if size > len(table):
                 table, seen = np.empty(size, np.uint64), np.empty(size, np.int32)
-                grams, slots = np.empty(size // 2 + 1, np.uint64), np.empty(size // 2 + 1, np.int32)
-                ends = np.zeros(size // 2 + 1, np.int64)
+                grams, ends = np.empty(size // 2 + 1, np.uint64), np.zeros(size // 2 + 1, np.int64)
+                places, slots = np.empty(size // 2 + 1, np.int32), np.empty(size // 2 + 1, np.int32)
             count_duplicates(lines, widths, line_total, table, out, _LINES)
             count_duplicates(paragraphs, heights, paragraph_total, table, out, _PARAGRAPHS)
-            count_repeats(into, sizes, count, 2 * out[_CJK] > count, table, seen, grams, slots, ends, out)
+            twice = 2 * out[_CJK] > count
+            count_repeats(into, sizes, count, twice, table, seen, grams, places, slots, ends, out)
             out[_LOOP] = tail_loop(into, count)
             if asked == 0:
-                source_anchors[i] = bits
+                source_anchors[0, i], source_anchors[1, i] = groups, stops
                 source_count = count
             else:
-                anchors[i] = bits
+                anchors[0, i], anchors[1, i] = groups, stops
                 if source_there[i]:
                     count_shared(words, count, source, source_count, table, seen, pairs[:, i])

@@ -40,12 +40,17 @@ def ends_dangling(text: pl.Expr) -> pl.Expr:
 
 
 def _stops_in_prose(texts: pl.Series) -> pl.Series:
-    text = pl.col("text")
-    last = text.str.strip_chars_end().str.extract(r"([^\n]*)\z")
+    # The last line by itself first: as part of three expressions it would be looked for three times, and by a
+    # regular expression from the start.
+    last = pl.col("last")
     prose = (word_count(last) >= _PROSE_WORDS) & ~last.str.contains(_NO_PROSE)
     open_end = last.str.strip_chars_end(_CLOSERS).str.contains(r"[\p{L}\p{N}]\z")
     return (
-        texts.alias("text").to_frame().select(prose & open_end & text.str.contains(_SENTENCE_END)).to_series()
+        texts.alias("text")
+        .to_frame()
+        .with_columns(last=pl.col("text").str.strip_chars_end().str.split("\n").list.last())
+        .select(prose & open_end & pl.col("text").str.contains(_SENTENCE_END))
+        .to_series()
     )
 
 
