@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from hydata.curation.compiled import utf8
+from hydata.compiled import utf8
 from hydata.curation.reading import kernels
 from hydata.curation.reading.characters import ANCHOR, reading_table
 from hydata.curation.reading.kernels import COUNTS, PAIR_COUNTS, UInt32Array, UInt64Array
