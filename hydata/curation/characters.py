@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hydata.compiled import POINTS
 from hydata.curation import words
 
 SPACE, OTHER, WORD, CHARACTER = 0, 1, 2, 3

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, words
+from hydata.privacy.finder import Finder, Place, digits, matches_at, near, starts, words
+from hydata.privacy.hints import NUMBER, Has
 
 _CARD = re.compile(
-    r"(?<![0-9A-Za-z_.+$€£¥￥#-])(?<!# )[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"
-    r"|(?<=#)[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9])|"
-    r"(?<=# )[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9])"
+    r"[1-9](?:(?<![0-9A-Za-z_.+$€£¥￥#-][1-9])(?<!# [1-9])(?:[ -]?[0-9]){11,18}+"
+    r"(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"
+    r"|(?:(?<=#[1-9])|(?<=# [1-9]))(?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]))"
 )
 _ISSUERS = re.compile(
     r"4[0-9]{15}|4[0-9]{18}|(?:5[1-5]|2[2-7])[0-9]{14}|3[47][0-9]{13}|3(?:0[0-5]|[689])[0-9]{12}|"
@@ -40,12 +41,12 @@ def luhn(number: str) -> bool:
     return total % 10 == 0
 
 
-def find_bank_cards(text: str) -> Iterator[Place]:
+def find_bank_cards(text: str, _: Has) -> Iterator[Place]:
     """Numbers of 12 to 19 digits beside a word for a card; without one, only what is an issuer's and
     checks."""
     for match in _CARD.finditer(text):
         number = digits(match[0])
-        issued = luhn(number) and _ISSUERS.fullmatch(number) is not None and len(set(number)) > 1
+        issued = len(set(number)) > 1 and _ISSUERS.fullmatch(number) is not None and luhn(number)
         said = near(text, match.start(), _WORDS, across=True) and not near(text, match.start(), _NOT, 32)
         if issued or said:
             yield match.span()
@@ -69,13 +70,14 @@ _LENGTHS = {
     )
 }
 _IBAN = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z]{2}[0-9]{2}(?:[ -]?[0-9A-Za-z]){11,30}")
-
+_CHECK = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![0-9A-Za-z_][A-Za-z]{2}[0-9])(?=[0-9])")
+"""The first digit behind a country."""
 _GOES_ON = re.compile(r"[0-9A-Za-z_]")
 
 
-def find_ibans(text: str) -> Iterator[Place]:
+def find_ibans(text: str, _: Has) -> Iterator[Place]:
     """Account numbers that check, in any case, with or without spaces."""
-    for match in _IBAN.finditer(text):
+    for match in matches_at(starts(_CHECK, text, back=2), _IBAN, text):
         length = _LENGTHS.get(match[0][:2].upper())
         end = match.start()
         number = ""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydata.curation.characters import CHARACTER, SPACE, WORD
 from hydata.compiled import decoded, kernel, mixed, taken
+from hydata.curation.characters import CHARACTER, SPACE, WORD
 from hydata.curation.dedup.characters import CLASS_SHIFT, EXPANDS, POINT
 
 UInt8Array = npt.NDArray[np.uint8]

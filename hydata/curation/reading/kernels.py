@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydata.curation.characters import CHARACTER, OTHER, SPACE, WORD
 from hydata.compiled import decoded, kernel, mixed, taken
+from hydata.curation.characters import CHARACTER, OTHER, SPACE, WORD
 from hydata.curation.reading.characters import (
     ANCHOR,
     BASE64,
