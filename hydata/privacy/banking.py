@@ -19,6 +19,9 @@ _CARD = re.compile(
     r"(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"
     r"|(?:(?<=#[1-9])|(?<=# [1-9]))(?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]))"
 )
+_RUN = re.compile(r"[0-9](?<![0-9][0-9])(?<![0-9][ -][0-9])(?:[ -]?[0-9]){11,}+")
+_LONGEST = 19 + 18
+"""Characters of a card of 19 digits in groups of one."""
 _ISSUERS = re.compile(
     r"4[0-9]{15}|4[0-9]{18}|(?:5[1-5]|2[2-7])[0-9]{14}|3[47][0-9]{13}|3(?:0[0-5]|[689])[0-9]{12}|"
     r"35[0-9]{14}|6(?:011|4[4-9]|5)[0-9]{12,13}|62[0-9]{14,17}|(?:50|5[6-9]|6)[0-9]{15}"
@@ -44,7 +47,7 @@ def luhn(number: str) -> bool:
 def find_bank_cards(text: str, _: Has) -> Iterator[Place]:
     """Numbers of 12 to 19 digits beside a word for a card; without one, only what is an issuer's and
     checks."""
-    for match in _CARD.finditer(text):
+    for match in matches_at(_runs(text), _CARD, text):
         number = digits(match[0])
         issued = len(set(number)) > 1 and _ISSUERS.fullmatch(number) is not None and luhn(number)
         said = near(text, match.start(), _WORDS, across=True) and not near(text, match.start(), _NOT, 32)
@@ -52,6 +55,17 @@ def find_bank_cards(text: str, _: Has) -> Iterator[Place]:
             yield match.span()
 
 
+def _runs(text: str) -> Iterator[int]:
+    """Where a card can start: at the beginning of a run of digits, or behind a space where the rest of the
+    run is no longer than a card, which ends with it."""
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        yield start
+        for space in _SPACE.finditer(text, max(start, end - _LONGEST - 1), end):
+            yield space.end()
+
+
+_SPACE = re.compile(" ")
 BANK_CARD = Finder("bank_card", find_bank_cards, hints=(NUMBER,))
 
 _LENGTHS = {

@@ -77,9 +77,17 @@ _CODES = (
     "88[0126]|96[0-8]|97[0-7]|99[2-68]"
 )
 _GAP = r"[ \u00a0.\-‐-–()]"
-_SPOT = re.compile(rf"[+(0-9](?<![0-9A-Za-z_.+$€£¥￥#=-][+(0-9])(?=(?:{_GAP}{{0,3}}[0-9]){{5}})")
+_NOT_BEFORE = r"(?<![0-9A-Za-z_.+$€£¥￥#=-]"
+_SIX = rf"(?=(?:{_GAP}{{0,3}}[0-9]){{5}})"
+_SPOT = re.compile(rf"[+(0-9]{_NOT_BEFORE}[+(0-9]){_SIX}(?:(?<=[0-9])[0-9]++)?")
 """Where a number can start that has six digits."""
-_START = r"(?<![0-9A-Za-z_.+$€£¥￥#=-])(?:(?!\+)|(?<![0-9][ \n]))"
+_SHAPED_SPOT = re.compile(
+    rf"[+(0-9]{_NOT_BEFORE}[+(0-9])"
+    r"(?:(?<=\+)|(?<=\()(?=[0-9]{3})|(?<=[0-9])(?=[0-9]{2}|6|[.-][2-9])|(?<=1)(?=[ .-]?\())"
+    rf"{_SIX}(?:(?<=[0-9])[0-9]++)?"
+)
+"""The same of the shapes, none of which is of single digits."""
+_START = rf"{_NOT_BEFORE})(?:(?!\+)|(?<![0-9][ \n]))"
 """No number goes on here, no sum of money, no term with its sign."""
 _END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿]|-[0-9])"
 _EXTENSION = r"(?:\s?(?:x|ext\.?\s?|转)[0-9]{1,6})?"
@@ -103,10 +111,12 @@ _ANY = re.compile(
     rf"{_START}(?:\+?\(?[0-9])(?:{_GAP}{{0,3}}[0-9]){{6,15}}(?:-[0-9]{{1,5}})?{_EXTENSION}(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿])"
 )
 _BEFORE = re.compile(
-    r"(?<![a-z])(?:tele)?phones?(?![a-z])|(?<![a-z])(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
-    r"|(?<![a-z])(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
+    r"(?<![a-z])(?:(?:tele)?phones?(?![a-z])"
+    r"|(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
+    r"|(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
     r"her|them|back))? (?:at|on|via|by)?"
-    r"|contact (?:number|no)|(?<![a-z])(?:desk|office|work|home|registered):? ?$"
+    r"|(?:desk|office|work|home|registered):? ?$)"
+    r"|contact (?:number|no)"
     r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信",
     re.IGNORECASE,
 )
@@ -129,7 +139,7 @@ _SAYS_SO = Hint(
 
 def find_phones(text: str, has: Has) -> Iterator[Place]:
     """Numbers whose form is a telephone's alone, and others beside a word that says so."""
-    yield from places(matches_at(starts(_SPOT, text), _SHAPES, text))
+    yield from places(matches_at(starts(_SHAPED_SPOT, text), _SHAPES, text))
     if not has(_SAYS_SO):
         return
     for match in matches_at(starts(_SPOT, text), _ANY, text):

@@ -34,7 +34,9 @@ _PREFIXED = re.compile(
 _URL = re.compile(r"(?<=://)[^\s/@:'\"<>\[\]{}$%]{0,128}+:[^\s/@'\"<>\[\]{}$]{1,256}+(?=@[0-9A-Za-z\[])")
 _BEARER = re.compile(r"(?:[Bb]earer|[Bb]asic) +([0-9A-Za-z._~+/-]{16,4096}+={0,2})(?![0-9A-Za-z])")
 # Not of the text in lower case, where İ is two characters and all after it is shifted.
-_WORD_KEY = re.compile(r"[kK\u212a](?i:ey(?:[ _-]?id)?)")
+_LAST = "eEgGhHiIİınNrRsSſtT"
+_WORD_KEY = re.compile(rf"[kK\u212a](?i:ey)(?:(?<=[{_LAST}]...)|(?<=[{_LAST}][ _-]...))(?i:[ _-]?id)?")
+"""Behind the last letter of one of the words that ``_WHOSE`` knows."""
 _WHOSE = re.compile(
     r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|ssh)[ _-]?"
     r"(?:access[ _-]?)?\Z",
