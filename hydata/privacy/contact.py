@@ -26,6 +26,10 @@ _AT = re.compile(
     re.IGNORECASE,
 )
 _SPELLED = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}+ ?(?=[\[({])", re.IGNORECASE)
+_WRITTEN = (_HOST, _LOCAL, 128, _LETTERS + "'")
+_SPELLED_OUT = (_AT, _SPELLED, 65, f"{_LETTERS}{FOLDED[0]} ")
+FORMS = (_WRITTEN, _SPELLED_OUT)
+"""What stands behind the local part of an address and that part, its length and characters."""
 _FILES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|js|css|json|html?)$", re.IGNORECASE)
 """Ends of file names such as ``icon@2x.png``, none of which is a top-level domain."""
 _USERINFO = re.compile(r"://[^\s/@]{1,200}$")
@@ -39,7 +43,7 @@ _IN_BRACKETS = Hint(shapes=(("[({", Maybe(" "), "aA", "tT", Maybe(" "), "])}"),)
 def find_emails(text: str, has: Has) -> Iterator[Place]:
     """Addresses; not the user and host of ``git@host:path``, nor what follows the password of a URL."""
     if has(_SIGN):
-        for start, end in _ended_by(_HOST, _LOCAL, 128, _LETTERS + "'", text):
+        for start, end in _ended_by(*_WRITTEN, text):
             address = text[start:end]
             if _FILES.search(address) or (address.startswith("git@") and text[end : end + 1] in (":", "/")):
                 continue
@@ -47,7 +51,7 @@ def find_emails(text: str, has: Has) -> Iterator[Place]:
                 continue
             yield start, end
     if has(_IN_BRACKETS):
-        yield from _ended_by(_AT, _SPELLED, 65, f"{_LETTERS}{FOLDED[0]} ", text)
+        yield from _ended_by(*_SPELLED_OUT, text)
 
 
 def _ended_by(
