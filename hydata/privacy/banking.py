@@ -28,8 +28,8 @@ _ISSUERS = re.compile(
 )
 """Visa, Mastercard, American Express, Diners Club, JCB, Discover, UnionPay, Maestro and their lengths."""
 _WORDS = re.compile(
-    r"(?<![a-z])(?:cards?|cc|visa|mastercard|amex|debit|account (?:number|no))(?![a-z])|卡号|银行卡|"
-    r"信用卡|储蓄卡|借记卡|账号|帐号|账户",
+    r"(?<![a-z])(?=[cvmad])(?:cards?|cc|visa|mastercard|amex|debit|account (?:number|no))(?![a-z])|"
+    r"(?=[卡银信储借账帐])(?:卡号|银行卡|信用卡|储蓄卡|借记卡|账号|帐号|账户)",
     re.IGNORECASE,
 )
 _NOT = re.compile(r"id(?:entity|entification)? cards?(?![a-z])|身份证", re.IGNORECASE)

@@ -87,7 +87,7 @@ _SPOT = re.compile(rf"[+(0-9]{_NOT_BEFORE}[+(0-9]){_SIX}(?:(?<=[0-9])[0-9]++)?")
 """Where a number can start that has six digits."""
 _SHAPED_SPOT = re.compile(
     rf"[+(0-9]{_NOT_BEFORE}[+(0-9])"
-    r"(?:(?<=\+)|(?<=\()(?=[0-9]{3})|(?<=[0-9])(?=[0-9]{2}|6|[.-][2-9])|(?<=1)(?=[ .-]?\())"
+    r"(?:(?<=\+)|(?<=\()(?=[0-9]{3})|(?<=[0-9])(?=[0-9]{2}|6|[.-][2-9])|(?<=1)(?=[ .-]?\([0-9]{3}\)))"
     rf"{_SIX}(?:(?<=[0-9])[0-9]++)?"
 )
 """The same of the shapes, none of which is of single digits."""
@@ -115,13 +115,13 @@ _ANY = re.compile(
     rf"{_START}(?:\+?\(?[0-9])(?:{_GAP}{{0,3}}[0-9]){{6,15}}(?:-[0-9]{{1,5}})?{_EXTENSION}(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿])"
 )
 _BEFORE = re.compile(
-    r"(?<![a-z])(?:(?:tele)?phones?(?![a-z])"
+    r"(?<![a-z])(?=[tpmcfwhdlsrao])(?:(?:tele)?phones?(?![a-z])"
     r"|(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
     r"|(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
     r"her|them|back))? (?:at|on|via|by)?"
     r"|(?:desk|office|work|home|registered):? ?$)"
-    r"|contact (?:number|no)"
-    r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信",
+    r"|(?=[c电手联热座传致拨短])(?:contact (?:number|no)"
+    r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信)",
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"[ \-](?:\(?)(?:office|fax|mobile|cell|home|work|desk)(?![a-z])", re.IGNORECASE)

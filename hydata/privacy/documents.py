@@ -37,13 +37,14 @@ _NUMBERED = re.compile(
     r"(?<![0-9A-Za-z_.])(?:[A-Za-z]{0,3}+[0-9](?:[ /-]?[0-9]){4,17}[A-Za-z]{0,2})(?![0-9A-Za-z_]|[.,][0-9])"
 )
 _CARD = re.compile(
-    r"(?<![a-z])(?:id(?:entity|entification)?[ -]?(?:card)?[ -]?(?:numbers?|no\.?|#)|id(?:entity|"
-    r"entification)? cards?|"
+    r"(?<![a-z])(?=[incstad])"
+    r"(?:id(?:entity|entification)?[ -]?(?:card)?[ -]?(?:numbers?|no\.?|#)|"
+    r"id(?:entity|entification)? cards?|"
     r"national (?:id|identification|identity)|citizen(?:ship)? (?:id|number)|"
     r"social security(?: (?:number|no\.?|#))?|ssn|sin|"
     r"nino|national insurance(?: number)?|tax(?:payer)? (?:id|identification)|itin|aadhaa?r(?: number)?|"
     r"driver'?s?'? licen[cs]e(?: (?:number|no\.?|#))?|driving licen[cs]e(?: (?:number|no\.?))?)(?![a-z])"
-    r"|身份证|身分證|居民证|证件号|社会保障号|社保号|驾驶证|驾照|公民身份号码",
+    r"|(?=[身居证社驾公])(?:身份证|身分證|居民证|证件号|社会保障号|社保号|驾驶证|驾照|公民身份号码)",
     re.IGNORECASE,
 )
 
