@@ -5,8 +5,8 @@ worth asking (``hydata.privacy.hints``). It can ask for more of them before it r
 
 Every pattern is linear: a run of characters is entered at its beginning alone (a lookbehind), and every
 repetition is bounded or possessive. A pattern begins with characters rather than a lookbehind, which looks
-back over them: Python then skips what is none of these, at 4 ns a character instead of 25. One of many
-alternatives first looks ahead for the letters that any of them begins with, since each costs as much to try. Offsets are
+back over them: Python then skips what is none of these, at 4 ns a character instead of 25. Where many words
+may come next, a lookahead first asks for their first letters, since each costs as much to try. Offsets are
 characters of the text as it stands.
 """
 
