@@ -76,7 +76,8 @@ _TAIL = re.compile(
     rf"west))\.?(?![A-Za-z]))?({_UNIT})?({_TOWN})?"
 )
 _NUMBERED = re.compile(
-    rf"{_EDGE}([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}|"
+    rf"(?=[0-9A-ZÀ-Þdlot]){_EDGE}"
+    rf"([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}|"
     rf" {_WORD}){{0,4}}),? ([0-9]{{1,5}}[A-Za-z]?)(?![0-9A-Za-z]|[.,:/-][0-9])"
     rf"({_UNIT})?({_TOWN})?"
 )
