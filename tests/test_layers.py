@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 LAYERS = (
-    {"errors", "schema", "stage", "settings"},
+    {"errors", "schema", "stage", "settings", "compiled"},
     {"warehouse", "prompts", "taxonomy", "policy", "yields", "privacy"},
     {"models"},
     {"seeds", "curation", "export"},

@@ -13,7 +13,6 @@ from hydata.curation import words
 
 SPACE, OTHER, WORD, CHARACTER = 0, 1, 2, 3
 """Kinds: white space; punctuation and symbols; part of a word; a word of its own."""
-POINTS = 0x110000
 ASSIGNED = ((0, 0xD800), (0xE000, 0x40000), (0xE0000, 0xE1000))
 """Where there are characters. The rest is surrogates, private use and four fifths of all code points that
 are not assigned: each its own normal form and no word."""

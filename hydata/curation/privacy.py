@@ -104,6 +104,7 @@ STAGE = MapStage(
 # --- alone on files --------------------------------------------------------------------------------------
 
 ROW_SPAN = pl.Struct({"kind": pl.String(), "start": pl.Int32(), "end": pl.Int32()})
+_FOUND = {"row": pl.get_index_type(), "spans": pl.List(ROW_SPAN), "anonymized": pl.String}
 
 
 class AloneSettings(FindSettings):
@@ -128,20 +129,24 @@ def _shown() -> pl.Expr:
 
 def judge_rows(rows: pl.DataFrame, settings: FindSettings) -> pl.DataFrame:
     """Of each text its counts, its ``spans`` and the text with placeholders; of a row without any, nulls."""
-    texts = rows.select(_shown()).to_series()
-    worth = texts.to_frame().select(settings.candidates(pl.col("text")).fill_null(False)).to_series()
-    spans: list[list[dict[str, object]] | None] = [None if text is None else [] for text in texts]
-    anonymized = texts.to_list()
-    for place in worth.arg_true():
-        found = find(anonymized[place], settings)
-        if found:
-            spans[place] = [{"kind": f.kind, "start": f.start, "end": f.end} for f in found]
-            (anonymized[place],) = replaced([anonymized[place]], [found])
-    made = pl.DataFrame(
-        {"spans": spans, "anonymized": anonymized},
-        schema={"spans": pl.List(ROW_SPAN), "anonymized": pl.String},
+    texts = rows.select(_shown()).with_row_index("row")
+    worth = texts.filter(settings.candidates(pl.col("text")))
+    found = [
+        (row, [{"kind": f.kind, "start": f.start, "end": f.end} for f in places], *replaced([text], [places]))
+        for row, text in worth.iter_rows()
+        if (places := find(text, settings))
+    ]
+    return (
+        texts.join(
+            pl.DataFrame(found, schema=_FOUND, orient="row"), on="row", how="left", maintain_order="left"
+        )
+        .select(
+            spans=pl.when(pl.col("text").is_not_null()).then(pl.col("spans").fill_null([])),
+            anonymized=pl.coalesce("anonymized", "text"),
+        )
+        .with_columns(_counts(pl.col("spans")))
+        .select(*COUNTS, "spans", "anonymized")
     )
-    return made.with_columns(_counts(pl.col("spans"))).select(*COUNTS, "spans", "anonymized")
 
 
 ALONE = FileJudge(

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 
 from hydata.privacy.finder import Finder, Place, alternatives, near, places, words
+from hydata.privacy.hints import DIGIT, UPPER, Has, Hint, Maybe, span
 
 # --- English and others ----------------------------------------------------------------------------------
 
@@ -58,7 +59,9 @@ _BEFORE_NAME = words(
 
 _EDGE = r"(?<![0-9A-Za-z_.,$€£¥#/-])"
 _WORD = r"(?:[A-ZÀ-Þ][A-Za-zÀ-ɏ'’.-]{0,30}+|[0-9]{1,3}(?:st|nd|rd|th)(?![a-z])|(?:de|da|do|del|la|of|the) )"
-_RUN = re.compile(rf"{_EDGE}[0-9]{{1,6}}[A-Z]?(?:-[0-9]{{1,4}})? ({_WORD}(?: {_WORD}){{0,6}}+)")
+_RUN = re.compile(
+    rf"[0-9]{_EDGE[:-1]}[0-9])[0-9]{{0,5}}[A-Z]?(?:-[0-9]{{1,4}})? ({_WORD}(?: {_WORD}){{0,6}}+)"
+)
 _UNIT = (
     r"(?:,?[ \n]{0,3}(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Flat|Building|"
     r"Bldg)\.? {0,2}#?[0-9A-Z]{1,6}(?![a-z0-9])|"
@@ -73,7 +76,8 @@ _TAIL = re.compile(
     rf"west))\.?(?![A-Za-z]))?({_UNIT})?({_TOWN})?"
 )
 _NUMBERED = re.compile(
-    rf"{_EDGE}([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}|"
+    rf"(?=[0-9A-ZÀ-Þdlot]){_EDGE}"
+    rf"([0-9]{{1,6}} )?({_WORD}(?: (?:de|da|do|dos|del|della|di|van|der|la) {_WORD}|"
     rf" {_WORD}){{0,4}}),? ([0-9]{{1,5}}[A-Za-z]?)(?![0-9A-Za-z]|[.,:/-][0-9])"
     rf"({_UNIT})?({_TOWN})?"
 )
@@ -156,25 +160,36 @@ def _chinese(text: str) -> Iterator[Place]:
             yield start, end
 
 
-def find_addresses(text: str) -> Iterator[Place]:
+_BEFORE_WORD = Hint(
+    shapes=(
+        (DIGIT, Maybe(UPPER), " ", UPPER + span("À", "Þ")),
+        *(
+            (DIGIT, " ", DIGIT, Maybe(DIGIT), Maybe(DIGIT), *end, " ", UPPER)
+            for end in ("st", "nd", "rd", "th")
+        ),
+    )
+)
+_NAMED_STREET = Hint(
+    (*(f" {word.lower()} " for word in _BEFORE_NAME if word != "Via"), *(f"{word} " for word in _ABROAD))
+)
+_BOX_HINT = Hint((" box ",))
+_BOX_NUMBER = Hint(shapes=(("bB", "oO", "xX", " ", DIGIT),))
+_HOUSE_NUMBER = Hint(shapes=((DIGIT + _NUMERALS, Maybe(" "), "号弄栋幢號室"),))
+
+
+def find_addresses(text: str, has: Has) -> Iterator[Place]:
     """Streets with a house number, post-office boxes, Chinese addresses down to the house."""
     yield from _streets(text)
     yield from _abroad(text)
-    yield from places(_BOX.finditer(text))
-    yield from _chinese(text)
+    if has(_BOX_NUMBER):
+        yield from places(_BOX.finditer(text))
+    if has(_HOUSE_NUMBER):
+        yield from _chinese(text)
 
 
 ADDRESS = Finder(
     "address",
     find_addresses,
-    words=(
-        " box ",
-        *(f" {word.lower()} " for word in _BEFORE_NAME if word != "Via"),
-        *(f"{word} " for word in _ABROAD),
-    ),
-    hints=(
-        "[0-9][A-Z]? [A-ZÀ-Þ]",
-        "[0-9] [0-9]{1,3}(?:st|nd|rd|th) [A-Z]",
-        f"[0-9{_NUMERALS}] ?[号弄栋幢號室]",
-    ),
+    hints=(_BEFORE_WORD, _NAMED_STREET, _BOX_HINT, _HOUSE_NUMBER),
+    needs=(_BOX_NUMBER,),
 )

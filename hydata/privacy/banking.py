@@ -11,21 +11,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, words
+from hydata.privacy.finder import Finder, Place, digits, matches_at, near, starts, words
+from hydata.privacy.hints import NUMBER, Has
 
 _CARD = re.compile(
-    r"(?<![0-9A-Za-z_.+$€£¥￥#-])(?<!# )[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"
-    r"|(?<=#)[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9])|"
-    r"(?<=# )[1-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9])"
+    r"[1-9](?:(?<![0-9A-Za-z_.+$€£¥￥#-][1-9])(?<!# [1-9])(?:[ -]?[0-9]){11,18}+"
+    r"(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"
+    r"|(?:(?<=#[1-9])|(?<=# [1-9]))(?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]))"
 )
+_RUN = re.compile(r"[0-9](?<![0-9][0-9])(?<![0-9][ -][0-9])(?:[ -]?[0-9]){11,}+")
+_LONGEST = 19 + 18
+"""Characters of a card of 19 digits in groups of one."""
 _ISSUERS = re.compile(
     r"4[0-9]{15}|4[0-9]{18}|(?:5[1-5]|2[2-7])[0-9]{14}|3[47][0-9]{13}|3(?:0[0-5]|[689])[0-9]{12}|"
     r"35[0-9]{14}|6(?:011|4[4-9]|5)[0-9]{12,13}|62[0-9]{14,17}|(?:50|5[6-9]|6)[0-9]{15}"
 )
 """Visa, Mastercard, American Express, Diners Club, JCB, Discover, UnionPay, Maestro and their lengths."""
 _WORDS = re.compile(
-    r"(?<![a-z])(?:cards?|cc|visa|mastercard|amex|debit|account (?:number|no))(?![a-z])|卡号|银行卡|"
-    r"信用卡|储蓄卡|借记卡|账号|帐号|账户",
+    r"(?<![a-z])(?=[cvmad])(?:cards?|cc|visa|mastercard|amex|debit|account (?:number|no))(?![a-z])|"
+    r"(?=[卡银信储借账帐])(?:卡号|银行卡|信用卡|储蓄卡|借记卡|账号|帐号|账户)",
     re.IGNORECASE,
 )
 _NOT = re.compile(r"id(?:entity|entification)? cards?(?![a-z])|身份证", re.IGNORECASE)
@@ -40,17 +44,28 @@ def luhn(number: str) -> bool:
     return total % 10 == 0
 
 
-def find_bank_cards(text: str) -> Iterator[Place]:
+def find_bank_cards(text: str, _: Has) -> Iterator[Place]:
     """Numbers of 12 to 19 digits beside a word for a card; without one, only what is an issuer's and
     checks."""
-    for match in _CARD.finditer(text):
+    for match in matches_at(_runs(text), _CARD, text):
         number = digits(match[0])
-        issued = luhn(number) and _ISSUERS.fullmatch(number) is not None and len(set(number)) > 1
+        issued = len(set(number)) > 1 and _ISSUERS.fullmatch(number) is not None and luhn(number)
         said = near(text, match.start(), _WORDS, across=True) and not near(text, match.start(), _NOT, 32)
         if issued or said:
             yield match.span()
 
 
+def _runs(text: str) -> Iterator[int]:
+    """Where a card can start: at the beginning of a run of digits, or behind a space where the rest of the
+    run is no longer than a card, which ends with it."""
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        yield start
+        for space in _SPACE.finditer(text, max(start, end - _LONGEST - 1), end):
+            yield space.end()
+
+
+_SPACE = re.compile(" ")
 BANK_CARD = Finder("bank_card", find_bank_cards, hints=(NUMBER,))
 
 _LENGTHS = {
@@ -69,13 +84,14 @@ _LENGTHS = {
     )
 }
 _IBAN = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z]{2}[0-9]{2}(?:[ -]?[0-9A-Za-z]){11,30}")
-
+_CHECK = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])(?<![0-9A-Za-z_][A-Za-z]{2}[0-9])(?=[0-9])")
+"""The first digit behind a country."""
 _GOES_ON = re.compile(r"[0-9A-Za-z_]")
 
 
-def find_ibans(text: str) -> Iterator[Place]:
+def find_ibans(text: str, _: Has) -> Iterator[Place]:
     """Account numbers that check, in any case, with or without spaces."""
-    for match in _IBAN.finditer(text):
+    for match in matches_at(starts(_CHECK, text, back=2), _IBAN, text):
         length = _LENGTHS.get(match[0][:2].upper())
         end = match.start()
         number = ""

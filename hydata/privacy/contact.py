@@ -12,38 +12,65 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, places
+from hydata.privacy.finder import FOLDED, Finder, Place, digits, matches_at, near, places, starts, words
+from hydata.privacy.hints import NUMBER, Has, Hint, Maybe
 
 # --- e-mail ----------------------------------------------------------------------------------------------
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}+)"
-_EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_](?:[A-Za-z0-9._%+'-]{0,127}+)(?<!\.)@"
-    rf"(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9]{{1,59}})(?![A-Za-z0-9])"
-)
-_SPELLED = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_](?:[A-Za-z0-9._%+-]{0,63}+) ?[\[({] ?at ?[\])}] ?"
-    rf"{_LABEL}(?: ?(?:\.|[\[({{] ?dot ?[\])}}]) ?[A-Za-z0-9-]{{1,63}}){{1,4}}",
+_HOST = re.compile(rf"@(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9]{{1,59}})(?![A-Za-z0-9])")
+_LOCAL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_][A-Za-z0-9._%+'-]{0,127}+(?<!\.)(?=@)")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+-"
+_AT = re.compile(
+    rf"[\[({{] ?at ?[\])}}] ?{_LABEL}(?: ?(?:\.|[\[({{] ?dot ?[\])}}]) ?[A-Za-z0-9-]{{1,63}}){{1,4}}",
     re.IGNORECASE,
 )
+_SPELLED = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}+ ?(?=[\[({])", re.IGNORECASE)
+_WRITTEN = (_HOST, _LOCAL, 128, _LETTERS + "'")
+_SPELLED_OUT = (_AT, _SPELLED, 65, f"{_LETTERS}{FOLDED[0]} ")
+FORMS = (_WRITTEN, _SPELLED_OUT)
+"""What stands behind the local part of an address and that part, its length and characters."""
 _FILES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|js|css|json|html?)$", re.IGNORECASE)
 """Ends of file names such as ``icon@2x.png``, none of which is a top-level domain."""
 _USERINFO = re.compile(r"://[^\s/@]{1,200}$")
 
 
-def find_emails(text: str) -> Iterator[Place]:
+_SIGN = Hint(("@",))
+_SAID = Hint(("at]", "at)", "at }"))
+_IN_BRACKETS = Hint(shapes=(("[({", Maybe(" "), "aA", "tT", Maybe(" "), "])}"),))
+
+
+def find_emails(text: str, has: Has) -> Iterator[Place]:
     """Addresses; not the user and host of ``git@host:path``, nor what follows the password of a URL."""
-    for match in _EMAIL.finditer(text):
-        start, end = match.span()
-        if _FILES.search(match[0]) or (match[0].startswith("git@") and text[end : end + 1] in (":", "/")):
-            continue
-        if text[start - 1 : start] == ":" and _USERINFO.search(text, max(0, start - 220), start):
-            continue
-        yield start, end
-    yield from places(_SPELLED.finditer(text))
+    if has(_SIGN):
+        for start, end in _ended_by(*_WRITTEN, text):
+            address = text[start:end]
+            if _FILES.search(address) or (address.startswith("git@") and text[end : end + 1] in (":", "/")):
+                continue
+            if text[start - 1 : start] == ":" and _USERINFO.search(text, max(0, start - 220), start):
+                continue
+            yield start, end
+    if has(_IN_BRACKETS):
+        yield from _ended_by(*_SPELLED_OUT, text)
 
 
-EMAIL = Finder("email", find_emails, words=("@", "at]", "at)", "at }"))
+def _ended_by(
+    host: re.Pattern[str], local: re.Pattern[str], length: int, letters: str, text: str
+) -> Iterator[Place]:
+    """Each match of ``host`` with the first of ``local`` that ends where it begins, from the left and without
+    overlaps. A local part has ``length`` characters at the most, of these ``letters``: what matches is looked
+    for from its rarer end."""
+    last = 0
+    for match in host.finditer(text):
+        before = text[max(last, match.start() - length) : match.start()]
+        first = match.start() - len(before) + len(before.rstrip(letters))
+        found = local.search(text, first, match.start() + 1)
+        if found and found.end() == match.start():
+            last = match.end()
+            yield found.start(), last
+
+
+EMAIL = Finder("email", find_emails, hints=(_SIGN, _SAID), needs=(_IN_BRACKETS,))
 
 
 # --- telephone -------------------------------------------------------------------------------------------
@@ -54,7 +81,17 @@ _CODES = (
     "88[0126]|96[0-8]|97[0-7]|99[2-68]"
 )
 _GAP = r"[ \u00a0.\-‐-–()]"
-_START = r"(?<![0-9A-Za-z_.+$€£¥￥#=-])(?:(?!\+)|(?<![0-9][ \n]))"
+_NOT_BEFORE = r"(?<![0-9A-Za-z_.+$€£¥￥#=-]"
+_SIX = rf"(?=(?:{_GAP}{{0,3}}[0-9]){{5}})"
+_SPOT = re.compile(rf"[+(0-9]{_NOT_BEFORE}[+(0-9]){_SIX}(?:(?<=[0-9])[0-9]++)?")
+"""Where a number can start that has six digits."""
+_SHAPED_SPOT = re.compile(
+    rf"[+(0-9]{_NOT_BEFORE}[+(0-9])"
+    r"(?:(?<=\+)|(?<=\()(?=[0-9]{3})|(?<=[0-9])(?=[0-9]{2}|6|[.-][2-9])|(?<=1)(?=[ .-]?\([0-9]{3}\)))"
+    rf"{_SIX}(?:(?<=[0-9])[0-9]++)?"
+)
+"""The same of the shapes, none of which is of single digits."""
+_START = rf"{_NOT_BEFORE})(?:(?!\+)|(?<![0-9][ \n]))"
 """No number goes on here, no sum of money, no term with its sign."""
 _END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿]|-[0-9])"
 _EXTENSION = r"(?:\s?(?:x|ext\.?\s?|转)[0-9]{1,6})?"
@@ -78,11 +115,13 @@ _ANY = re.compile(
     rf"{_START}(?:\+?\(?[0-9])(?:{_GAP}{{0,3}}[0-9]){{6,15}}(?:-[0-9]{{1,5}})?{_EXTENSION}(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿])"
 )
 _BEFORE = re.compile(
-    r"(?<![a-z])(?:tele)?phones?(?![a-z])|(?<![a-z])(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
-    r"|(?<![a-z])(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
+    r"(?<![a-z])(?=[tpmcfwhdlsrao])(?:(?:tele)?phones?(?![a-z])"
+    r"|(?:tel|mob|ph|mobile|cell|fax|whatsapp|hotline|dial|landline|sms)(?![a-z])"
+    r"|(?:call|calling|text|ring|reach|reached|contact|contacted|answering)(?: (?:me|us|him|"
     r"her|them|back))? (?:at|on|via|by)?"
-    r"|contact (?:number|no)|(?<![a-z])(?:desk|office|work|home|registered):? ?$"
-    r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信",
+    r"|(?:desk|office|work|home|registered):? ?$)"
+    r"|(?=[c电手联热座传致拨短])(?:contact (?:number|no)"
+    r"|电话|手机|联系方式|联系号码|热线|座机|传真|致电|拨打|短信)",
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"[ \-](?:\(?)(?:office|fax|mobile|cell|home|work|desk)(?![a-z])", re.IGNORECASE)
@@ -92,10 +131,22 @@ _DATE = re.compile(
 )
 
 
-def find_phones(text: str) -> Iterator[Place]:
+_SAYS_SO = Hint(
+    (
+        *words("phone tel mob ph cell fax whatsapp hotline dial landline sms call text ring reach"),
+        *words("contact answering desk office work home registered"),
+        *words("电话 手机 联系方式 联系号码 热线 座机 传真 致电 拨打 短信"),
+    ),
+    (FOLDED,),
+)
+
+
+def find_phones(text: str, has: Has) -> Iterator[Place]:
     """Numbers whose form is a telephone's alone, and others beside a word that says so."""
-    yield from places(_SHAPES.finditer(text))
-    for match in _ANY.finditer(text):
+    yield from places(matches_at(starts(_SHAPED_SPOT, text), _SHAPES, text))
+    if not has(_SAYS_SO):
+        return
+    for match in matches_at(starts(_SPOT, text), _ANY, text):
         start, end = match.span()
         if not (near(text, start, _BEFORE) or _AFTER.match(text, end)):
             continue
@@ -103,4 +154,4 @@ def find_phones(text: str) -> Iterator[Place]:
             yield start, end
 
 
-PHONE = Finder("phone", find_phones, hints=(NUMBER,))
+PHONE = Finder("phone", find_phones, hints=(NUMBER,), needs=(_SAYS_SO,))

@@ -12,7 +12,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from hydata.privacy.finder import Finder, Place, places
+from hydata.privacy.finder import FOLDED, Finder, Place, places, words
+from hydata.privacy.hints import Has, Hint
 
 _EDGE = r"(?<![0-9A-Za-z_-])"
 _PREFIXED = re.compile(
@@ -32,11 +33,19 @@ _PREFIXED = re.compile(
 )
 _URL = re.compile(r"(?<=://)[^\s/@:'\"<>\[\]{}$%]{0,128}+:[^\s/@'\"<>\[\]{}$]{1,256}+(?=@[0-9A-Za-z\[])")
 _BEARER = re.compile(r"(?:[Bb]earer|[Bb]asic) +([0-9A-Za-z._~+/-]{16,4096}+={0,2})(?![0-9A-Za-z])")
-_NAMED = re.compile(
-    r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|"
-    r"ssh)[ _-]?(?:access[ _-]?)?key(?:[ _-]?id)?"
-    r"|token|secret|passwd|password|passphrase|pwd|密码|口令|密钥|令牌",
-    re.IGNORECASE,  # and not of the text in lower case, where İ is two characters and all after it is shifted
+# Not of the text in lower case, where İ is two characters and all after it is shifted.
+_LAST = "eEgGhHiIİınNrRsSſtT"
+_WORD_KEY = re.compile(rf"[kK\u212a](?i:ey)(?:(?<=[{_LAST}]...)|(?<=[{_LAST}][ _-]...))(?i:[ _-]?id)?")
+"""Behind the last letter of one of the words that ``_WHOSE`` knows."""
+_WHOSE = re.compile(
+    r"(?:api|access|secret|private|auth|encryption|account|signing|client|master|aws|ssh)[ _-]?"
+    r"(?:access[ _-]?)?\Z",
+    re.IGNORECASE,
+)
+_LONGEST = len("encryption access ")
+_WORD_SECRET = re.compile(
+    r"[tTsSſpP密口令](?:(?<=[tT])(?i:oken)|(?<=[sSſ])(?i:ecret)|(?<=[pP])(?i:ass(?:wd|word|phrase)|wd)"
+    r"|(?<=密)[码钥]|(?<=口)令|(?<=令)牌)"
 )
 _VALUE = re.compile(
     r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()"
@@ -50,20 +59,48 @@ _STOP = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"[0-9A-Za-z+/=\s\\]{0,8192}+")
 
 
-def find_keys(text: str) -> Iterator[Place]:
+_SERVICES = Hint(
+    (
+        *words("akia asia aroa aida abia acca ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat- gldt- glrt- glcbt-"),
+        *words("glptt- xox xapp- aiza ya29. _live_ _test_ sk- hf_ npm_ pypi- sg. :aa eyj"),
+    )
+)
+_LINK = Hint(("://",))
+_CARRIED = Hint(("bearer", "basic "))
+_KEY = Hint(("key",))
+_SECRETS = Hint(words("token secret passw passphrase pwd 密码 口令 密钥 令牌"))
+_CALLED_SECRET = Hint(_SECRETS.words, (FOLDED,))
+_BLOCK = Hint(("-----begin",))
+
+
+def find_keys(text: str, has: Has) -> Iterator[Place]:
     """Keys by their prefix, blocks of private keys, passwords of URLs (with the user's name), and the
     values of what is called a key, token or password."""
-    yield from places(_PREFIXED.finditer(text))
-    yield from places(_URL.finditer(text))
-    for match in _BEARER.finditer(text):
+    if has(_SERVICES):
+        yield from places(_PREFIXED.finditer(text))
+    if has(_LINK):
+        yield from places(_URL.finditer(text))
+    for match in _BEARER.finditer(text) if has(_CARRIED) else ():
         if _secret(match[1]):
             yield match.span(1)
-    for name in _NAMED.finditer(text):
-        given = _VALUE.match(text, name.end())
+    for end in _named(text, has):
+        given = _VALUE.match(text, end)
         value = given[1].rstrip(".!?！？、:") if given else ""
         if given and _secret(value):
             yield given.start(1), given.start(1) + len(value)
-    yield from _blocks(text)
+    if has(_BLOCK):
+        yield from _blocks(text)
+
+
+def _named(text: str, has: Has) -> Iterator[int]:
+    """Where the name of a secret ends."""
+    if has(_KEY):
+        for key in _WORD_KEY.finditer(text):
+            if _WHOSE.search(text, max(0, key.start() - _LONGEST), key.start()):
+                yield key.end()
+    if has(_CALLED_SECRET):
+        for secret in _WORD_SECRET.finditer(text):
+            yield secret.end()
 
 
 def _secret(value: str) -> bool:
@@ -90,47 +127,5 @@ def _blocks(text: str) -> Iterator[Place]:
 
 
 KEY = Finder(
-    "key",
-    find_keys,
-    words=(
-        *(
-            "akia",
-            "asia",
-            "aroa",
-            "aida",
-            "abia",
-            "acca",
-            "ghp_",
-            "gho_",
-            "ghu_",
-            "ghs_",
-            "ghr_",
-            "github_pat",
-            "glpat-",
-            "gldt-",
-            "glrt-",
-            "glcbt-",
-            "glptt-",
-            "xox",
-            "xapp-",
-            "aiza",
-            "ya29.",
-        ),
-        *(
-            "_live_",
-            "_test_",
-            "sk-",
-            "hf_",
-            "npm_",
-            "pypi-",
-            "sg.",
-            ":aa",
-            "eyj",
-            "-----begin",
-            "://",
-            "bearer",
-            "basic ",
-        ),
-        *("key", "token", "secret", "passw", "passphrase", "pwd", "密码", "口令", "密钥", "令牌"),
-    ),
+    "key", find_keys, hints=(_SERVICES, _LINK, _CARRIED, _KEY, _SECRETS, _BLOCK), needs=(_CALLED_SECRET,)
 )

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from string import ascii_letters
 
-from hydata.privacy.finder import NUMBER, Finder, Place, digits, near, places, words
+from hydata.privacy.finder import FOLDED, Finder, Place, digits, matches_at, near, places, words
+from hydata.privacy.hints import DIGIT, NUMBER, UPPER, Has, Hint, Maybe
 
 # --- identity cards --------------------------------------------------------------------------------------
 
 _CHINESE = re.compile(
-    r"(?<![0-9A-Za-z_.])[1-9][0-9]{5} ?(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|"
+    r"[1-9](?<![0-9A-Za-z_.][1-9])[0-9]{5} ?(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|"
     r"3[01]) ?[0-9]{3}[0-9Xx]"
     r"(?![0-9A-Za-z_]|[.,][0-9])"
 )
@@ -28,20 +30,21 @@ _REGIONS = frozenset(
     )
 )
 _SSN = re.compile(
-    r"(?<![0-9A-Za-z_.-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z_-]|[.,][0-9])"
+    r"[0-8](?<![0-9A-Za-z_.-][0-8])(?!(?<=0)00|(?<=6)66)[0-9]{2}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z_-]|[.,][0-9])"
 )
 _HONG_KONG = re.compile(r"(?<![0-9A-Za-z_.])[A-Z]{1,2}[0-9]{6} ?[(（][0-9A][)）]")
 _NUMBERED = re.compile(
-    r"(?<![0-9A-Za-z_.])(?:[A-Za-z]{0,3}[0-9](?:[ /-]?[0-9]){4,17}[A-Za-z]{0,2})(?![0-9A-Za-z_]|[.,][0-9])"
+    r"(?<![0-9A-Za-z_.])(?:[A-Za-z]{0,3}+[0-9](?:[ /-]?[0-9]){4,17}[A-Za-z]{0,2})(?![0-9A-Za-z_]|[.,][0-9])"
 )
 _CARD = re.compile(
-    r"(?<![a-z])(?:id(?:entity|entification)?[ -]?(?:card)?[ -]?(?:numbers?|no\.?|#)|id(?:entity|"
-    r"entification)? cards?|"
+    r"(?<![a-z])(?=[incstad])"
+    r"(?:id(?:entity|entification)?[ -]?(?:card)?[ -]?(?:numbers?|no\.?|#)|"
+    r"id(?:entity|entification)? cards?|"
     r"national (?:id|identification|identity)|citizen(?:ship)? (?:id|number)|"
     r"social security(?: (?:number|no\.?|#))?|ssn|sin|"
     r"nino|national insurance(?: number)?|tax(?:payer)? (?:id|identification)|itin|aadhaa?r(?: number)?|"
     r"driver'?s?'? licen[cs]e(?: (?:number|no\.?|#))?|driving licen[cs]e(?: (?:number|no\.?))?)(?![a-z])"
-    r"|身份证|身分證|居民证|证件号|社会保障号|社保号|驾驶证|驾照|公民身份号码",
+    r"|(?=[身居证社驾公])(?:身份证|身分證|居民证|证件号|社会保障号|社保号|驾驶证|驾照|公民身份号码)",
     re.IGNORECASE,
 )
 
@@ -61,19 +64,33 @@ def _checks_hong_kong(number: str) -> bool:
     ) % 11 == 0
 
 
-def find_id_cards(text: str) -> Iterator[Place]:
+_IN_HONG_KONG = Hint(shapes=((UPPER, *6 * (DIGIT,), Maybe(" "), "(（"),))
+_CALLED_CARD = Hint(
+    (
+        *("identity", "identification", "national", "citizen", "social security", "ssn", "sin", "nino"),
+        *("taxpayer id", "tax id", "itin", "aadha", "driver", "driving", "id card", "id-card", "idcard"),
+        *words("身份证 身分證 居民证 证件号 社会保障号 社保号 驾驶证 驾照 公民身份号码"),
+    ),
+    (
+        FOLDED,
+        *(("iI", "dD", Maybe(" -"), Maybe(" -"), *more) for more in (("nN", "oOuU"), ("#",))),
+    ),
+)
+
+
+def find_id_cards(text: str, has: Has) -> Iterator[Place]:
     """Numbers that check, or have the form of a US social security number; others beside a word for a
     card."""
     for match in _CHINESE.finditer(text):
         if checks(match[0].replace(" ", "")):
             yield match.span()
     yield from places(_SSN.finditer(text))
-    for match in _HONG_KONG.finditer(text):
+    for match in _HONG_KONG.finditer(text) if has(_IN_HONG_KONG) else ():
         if _checks_hong_kong(match[0]):
             yield match.span()
-    if not _CARD.search(text):
+    if not has(_CALLED_CARD):
         return
-    for match in _NUMBERED.finditer(text):
+    for match in matches_at(_numbers(text), _NUMBERED, text):
         if (
             len(digits(match[0])) >= 7
             and near(text, match.start(), _CARD, 48)
@@ -82,11 +99,19 @@ def find_id_cards(text: str) -> Iterator[Place]:
             yield match.span()
 
 
+def _numbers(text: str) -> Iterator[int]:
+    """Where a number of five digits begins, or up to three letters before it."""
+    for match in _FIVE.finditer(text):
+        before = text[max(0, match.start() - 3) : match.start()]
+        yield match.start() - len(before) + len(before.rstrip(ascii_letters))
+
+
+_FIVE = re.compile(r"[0-9](?<![0-9][0-9])(?=(?:[ /-]?[0-9]){4})")
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}[-/ ][0-9]{1,2}[-/ ][0-9]{1,2}|[0-9]{1,2}[-/ ][0-9]{1,2}[-/ ](?:19|20)[0-9]{2}"
 )
 
-ID_CARD = Finder("id_card", find_id_cards, hints=(NUMBER,))
+ID_CARD = Finder("id_card", find_id_cards, hints=(NUMBER,), needs=(_IN_HONG_KONG, _CALLED_CARD))
 
 # --- passports -------------------------------------------------------------------------------------------
 
@@ -96,14 +121,14 @@ _PASSPORT = re.compile(
 _PASSPORT_WORD = re.compile(r"passport|护照|護照", re.IGNORECASE)
 
 
-def find_passports(text: str) -> Iterator[Place]:
+def find_passports(text: str, _: Has) -> Iterator[Place]:
     """Numbers in the form of ICAO Doc 9303 (letters and digits, up to nine) in a sentence on a passport."""
     for match in _PASSPORT.finditer(text):
         if near(text, match.start(), _PASSPORT_WORD, 48):
             yield match.span()
 
 
-PASSPORT = Finder("passport", find_passports, words=("passport", "护照", "護照"))
+PASSPORT = Finder("passport", find_passports, hints=(Hint(("passport", "护照", "護照")),))
 
 # --- plates ----------------------------------------------------------------------------------------------
 
@@ -124,10 +149,17 @@ _PLATE_WORD = re.compile(
 )
 
 
-def find_plates(text: str) -> Iterator[Place]:
+_LATIN = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+_IN_CHINA = Hint(shapes=((_PROVINCES, _LATIN, Maybe(" ·•.-"), *4 * (_LATIN + DIGIT,)),))
+_PLATE_HINT = Hint(("plate", "registration n", "tag number", "车牌", "牌照", "号牌"))
+_CALLED_PLATE = Hint((*_PLATE_HINT.words, "tags number"), (FOLDED,))
+
+
+def find_plates(text: str, has: Has) -> Iterator[Place]:
     """Chinese plates by their form; those of other countries, letters and digits, beside a word for one."""
-    yield from places(_CHINESE_PLATE.finditer(text))
-    if not _PLATE_WORD.search(text):
+    if has(_IN_CHINA):
+        yield from places(_CHINESE_PLATE.finditer(text))
+    if not has(_CALLED_PLATE) or not _PLATE_WORD.search(text):
         return
     for match in _PLATE.finditer(text):
         both = any(c.isdigit() for c in match[0]) and any(c.isalpha() for c in match[0])
@@ -135,9 +167,4 @@ def find_plates(text: str) -> Iterator[Place]:
             yield match.span()
 
 
-PLATE = Finder(
-    "plate",
-    find_plates,
-    words=("plate", "registration n", "tag number", "车牌", "牌照", "号牌"),
-    hints=(rf"[{_PROVINCES}][A-HJ-NP-Z][ ·•.-]?[A-HJ-NP-Z0-9]{{4}}",),
-)
+PLATE = Finder("plate", find_plates, hints=(_PLATE_HINT, _IN_CHINA), needs=(_CALLED_PLATE,))

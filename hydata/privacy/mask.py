@@ -16,8 +16,11 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, reduce
+from operator import or_
 from typing import Self
 
+import numpy as np
 import polars as pl
 from pydantic import model_validator
 
@@ -26,7 +29,8 @@ from hydata.privacy.banking import BANK_CARD, IBAN
 from hydata.privacy.contact import EMAIL, PHONE
 from hydata.privacy.credentials import KEY
 from hydata.privacy.documents import ID_CARD, PASSPORT, PLATE
-from hydata.privacy.finder import Finder, Found, Hinted, Kind, union
+from hydata.privacy.finder import Finder, Found, Kind, union
+from hydata.privacy.hints import Automaton, Hint, automaton, span
 from hydata.privacy.names import NAME, check_names
 from hydata.privacy.network import IP
 from hydata.schema import Message
@@ -42,7 +46,7 @@ _TAG = "|".join(kind.upper() for kind in (*KINDS, "name"))
 _PLACEHOLDER = re.compile(rf"\[({_TAG})_([0-9]{{1,6}})\]")
 _WIDE = str.maketrans({chr(narrow + 0xFEE0): chr(narrow) for narrow in range(0x21, 0x7F)})
 """Full-width forms of ASCII, character for character: offsets stay."""
-_HAS_WIDE = re.compile("[０-９＠Ａ-Ｚａ-ｚ]")
+_HAS_WIDE = Hint(shapes=((span("０", "９") + "＠" + span("Ａ", "Ｚ") + span("ａ", "ｚ"),),))
 _HOLE = "]"
 """Stands for a placeholder, or for a value that was found, while more is looked for. No value holds one."""
 ROUNDS = 8
@@ -63,15 +67,20 @@ class FindSettings(Settings):
     @property
     def finders(self) -> tuple[Finder, ...]:
         """Those of what is looked for."""
-        return tuple(f for f in (*FINDERS, NAME) if f.kind in self.kinds or (self.names and f is NAME))
+        return tuple(finder for finder, _ in _finders(self.kinds, self.names))
 
     def candidates(self, text: pl.Expr) -> pl.Expr:
         """Which texts of a column are worth a look; by compiled code."""
-        if not self.finders:
+        finders = _finders(self.kinds, self.names)
+        if not finders:
             return pl.lit(False)
-        return pl.any_horizontal(
-            *(finder.expression(text) for finder in self.finders), text.str.contains(_HAS_WIDE.pattern)
-        )
+
+        def worth(texts: pl.Series) -> pl.Series:
+            known = _hints()
+            bits = reduce(or_, (bits for _, bits in finders), known.bits[_HAS_WIDE])
+            return pl.Series(texts.name, known.read_all(texts) & np.uint64(bits) != 0)
+
+        return text.map_batches(worth, return_dtype=pl.Boolean)
 
 
 class PrivacySettings(FindSettings):
@@ -114,13 +123,37 @@ def find(text: str, settings: FindSettings) -> list[Found]:
 
 
 def _find(text: str, settings: FindSettings) -> list[Found]:
-    if not text.isascii() and _HAS_WIDE.search(text):
+    known = _hints()
+    bits = known.read(text)
+    if bits & known.bits[_HAS_WIDE]:
         text = text.translate(_WIDE)
-    asked = Hinted(text)
-    hinted = [finder for finder in settings.finders if finder.hinted(asked)]
-    if not hinted:
+        bits = known.read(text)
+    if not bits:
         return []
-    return union(Found(start, end, finder.kind) for finder in hinted for start, end in finder.find(text))
+
+    def has(hint: Hint) -> bool:
+        return bool(bits & known.bits[hint])
+
+    return union(
+        Found(start, end, finder.kind)
+        for finder, hinted in _finders(settings.kinds, settings.names)
+        if bits & hinted
+        for start, end in finder.find(text, has)
+    )
+
+
+@cache
+def _hints() -> Automaton:
+    """Of all finders, whatever is looked for."""
+    asked = (hint for finder in (*FINDERS, NAME) for hint in (*finder.hints, *finder.needs))
+    return automaton([*dict.fromkeys(asked), _HAS_WIDE])
+
+
+@cache
+def _finders(kinds: tuple[Kind, ...], names: bool) -> tuple[tuple[Finder, int], ...]:
+    """Those that are asked for, each with the bits of its hints."""
+    chosen = [f for f in (*FINDERS, NAME) if f.kind in kinds or (names and f is NAME)]
+    return tuple((finder, _hints().of(finder.hints)) for finder in chosen)
 
 
 class _Rest:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hydata.errors import ConfigError
 from hydata.privacy.finder import Finder, Place
+from hydata.privacy.hints import UPPER, Has, Hint, span
 
 _SURNAMES = frozenset(
     "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏窦章云苏潘葛奚范彭郎鲁韦昌马苗凤方俞任袁柳鲍史唐"
@@ -47,7 +48,7 @@ def check_names() -> None:
         raise ConfigError('privacy.names = true needs the package rjieba: pip install "hydata[names]"')
 
 
-def find_names(text: str) -> Iterator[Place]:
+def find_names(text: str, _: Has) -> Iterator[Place]:
     """Names, Chinese ones of two to four characters."""
     for match in _ENGLISH.finditer(text):
         yield match.span(1)
@@ -59,4 +60,4 @@ def find_names(text: str) -> Iterator[Place]:
             place += len(word)
 
 
-NAME = Finder("name", find_names, hints=("[\u4e00-\u9fff]{2}|[A-Z]",))
+NAME = Finder("name", find_names, hints=(Hint(shapes=(2 * (span("\u4e00", "\u9fff"),), (UPPER,))),))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 from hydata.privacy.finder import Finder, Place, near
+from hydata.privacy.hints import DIGIT, Has, Hint, Maybe
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _V4 = re.compile(rf"(?<![0-9A-Za-z_.-])(?:{_OCTET}\.){{3}}{_OCTET}(?![0-9A-Za-z_-]|\.[0-9A-Za-z])")
@@ -30,9 +31,15 @@ _ADDRESS = re.compile(
 )
 
 
-def find_ips(text: str) -> Iterator[Place]:
+_OCTETS = (DIGIT, Maybe(DIGIT), Maybe(DIGIT), ".")
+_FOUR = Hint(shapes=((DIGIT, ".", *2 * _OCTETS, DIGIT),))
+_HEX = DIGIT + "ABCDEFabcdef"
+_COLONS = Hint(("::",), ((":", *3 * (_HEX, *3 * (Maybe(_HEX),), ":")),))
+
+
+def find_ips(text: str, has: Has) -> Iterator[Place]:
     """Addresses of hosts."""
-    for match in _V4.finditer(text):
+    for match in _V4.finditer(text) if has(_FOUR) else ():
         octets = [int(octet) for octet in match[0].split(".")]
         if octets[0] in (0, 127) or octets[0] >= 224:
             continue
@@ -42,7 +49,7 @@ def find_ips(text: str) -> Iterator[Place]:
         if near(text, match.start(), _VERSION, 16):
             continue
         yield match.span()
-    for match in _V6.finditer(text):
+    for match in _V6.finditer(text) if has(_COLONS) else ():
         if _is_v6(match[0]):
             yield match.span()
 
@@ -60,9 +67,4 @@ def _is_v6(written: str) -> bool:
     return not (address.is_loopback or address.is_unspecified or address.is_multicast)
 
 
-IP = Finder(
-    "ip",
-    find_ips,
-    words=("::",),
-    hints=(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", ":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:"),
-)
+IP = Finder("ip", find_ips, hints=(_FOUR, _COLONS))

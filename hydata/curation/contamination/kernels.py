@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hydata.compiled import decoded, kernel, mixed, taken
 from hydata.curation.characters import CHARACTER, WORD
-from hydata.curation.compiled import decoded, kernel, mixed, taken
 from hydata.curation.dedup.characters import CLASS_SHIFT, EXPANDS, POINT
 from hydata.curation.dedup.kernels import (
     BoolArray,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hydata.curation.compiled import utf8
+from hydata.compiled import utf8
 from hydata.curation.contamination import kernels
 from hydata.curation.dedup.characters import character_table
 from hydata.curation.dedup.kernels import BoolArray, Int64Array, UInt64Array

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hydata.curation.characters import ASSIGNED, OTHER, POINTS, assigned, kind
+from hydata.compiled import POINTS
+from hydata.curation.characters import ASSIGNED, OTHER, assigned, kind
 
 EXPANDS = 4
 """The class, beside those of ``kind``, of what has several characters as its normal form."""

@@ -1,6 +1,6 @@
 """The compiled kernels: everything that looks at each character, shingle or pair.
 
-Plain loops for numba, as ``hydata.curation.compiled`` says. numba widens 32-bit arithmetic to 64 bits, and
+Plain loops for numba, as ``hydata.compiled`` says. numba widens 32-bit arithmetic to 64 bits, and
 64-bit arithmetic with a plain number to a signed or a floating-point one: hence the casts.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hydata.compiled import decoded, kernel, mixed, taken
 from hydata.curation.characters import CHARACTER, SPACE, WORD
-from hydata.curation.compiled import decoded, kernel, mixed, taken
 from hydata.curation.dedup.characters import CLASS_SHIFT, EXPANDS, POINT
 
 UInt8Array = npt.NDArray[np.uint8]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from hydata.curation.compiled import utf8
+from hydata.compiled import utf8
 from hydata.curation.dedup import kernels
 from hydata.curation.dedup.characters import JOINS, character_table
 from hydata.curation.dedup.kernels import SHINGLE_WORDS, BoolArray, Int64Array, UInt32Array, UInt64Array

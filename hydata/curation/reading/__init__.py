@@ -24,8 +24,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from hydata.compiled import taken, utf8
 from hydata.curation.characters import CHARACTER, OTHER, WORD
-from hydata.curation.compiled import taken, utf8
 from hydata.curation.reading import kernels
 from hydata.curation.reading.characters import ANCHOR, ReadingTable, reading_table
 from hydata.curation.reading.kernels import COUNTS, PAIR_COUNTS, UInt32Array, UInt64Array

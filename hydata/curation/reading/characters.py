@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hydata.curation.characters import OTHER, POINTS, assigned, kind
+from hydata.compiled import POINTS
+from hydata.curation.characters import OTHER, assigned, kind
 
 SCRIPTS = (
     r"\p{Latin}",

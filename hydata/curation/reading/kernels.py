@@ -3,7 +3,7 @@
 ``read_texts`` looks at each character once and writes the counts of ``COUNTS``, one column of ``counts`` a
 text. Words are hashed in lower case; what is counted over words (n-grams, loops, what was copied) is counted
 over their hashes. Everything is linear in the text: 20 rounds over its words at the most for n-grams, 64 for
-loops. See ``hydata.curation.compiled`` for what kernels are.
+loops. See ``hydata.compiled`` for what kernels are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hydata.compiled import decoded, kernel, step, taken
 from hydata.curation.characters import CHARACTER, OTHER, SPACE, WORD
-from hydata.curation.compiled import decoded, kernel, step, taken
 from hydata.curation.reading.characters import (
     ANCHOR,
     BASE64,

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from hydata.curation.characters import POINTS
-
+POINTS = 0x110000
+"""Code points of Unicode."""
 _U64 = np.uint64
 _BARE: Any = {"nogil": True, "_nrt": False}
 _PRIME = _U64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: multiplying by it loses nothing
