@@ -1,5 +1,6 @@
 """Personal data: finding it in a text, and texts with placeholders in its place.
 
+    hints.py        what a text must hold to be searched: one compiled pass for all of it
     finder.py       what a finder is; context words; overlaps
     contact.py      e-mail addresses, telephone numbers
     network.py      IP addresses

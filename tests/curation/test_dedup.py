@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 from datasketch import MinHash
 
-from hydata.curation.characters import ASSIGNED, POINTS
+from hydata.compiled import POINTS
+from hydata.curation.characters import ASSIGNED
 from hydata.curation.dedup import COLUMNS, DuplicatesSettings, judge_signed, kernels, signatures, stage
 from hydata.curation.dedup.characters import normal_form
 from hydata.curation.dedup.minhash import (

@@ -121,6 +121,12 @@ def test_a_number_that_is_masked_is_none_that_an_evolution_lost() -> None:
     assert find_failure(parent, harder).reason == "lost_numbers"
 
 
+def test_a_word_that_is_cut_within_reach_says_nothing() -> None:
+    for cut in range(40, 52):
+        assert kinds(f"x.comSSN {'V' * cut};1152777465988095") == []
+    assert kinds(f"x.com SSN {'V' * 20};1152777465988095") == [("1152777465988095", "id_card")]
+
+
 def test_check_digits() -> None:
     assert checks("11010519491231002X")
     assert not checks("110105194912310021")
