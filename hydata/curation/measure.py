@@ -14,7 +14,9 @@ A family module under ``hydata.curation.rules`` writes a rule as a function of o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import resources
@@ -32,6 +34,10 @@ PARTS = ("instruction", "response", "rest")
 """What the compiled pass reads of a record."""
 _ANCHORS = "# anchors:"
 _STOP_WORDS = ("en", "zh")
+_SEARCHED = ":phrases:"
+_FLAGS = "(?im)"
+_PHRASES_A_THREAD = 16
+"""A thread's last list may go over it by its own length: no more than 31 in all."""
 
 
 @dataclass(frozen=True)
@@ -106,46 +112,65 @@ class Block:
     phrases: tuple[str, ...]
 
 
-def count_phrases(
-    text: pl.Expr,
-    name: str,
-    look_at: Callable[[pl.Expr], pl.Expr] | None = None,
-    where: pl.Expr | None = None,
-) -> pl.Expr:
-    """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines; of the part
-    that ``look_at`` makes of it, if it is given. ``where`` is a further condition that texts with a match
-    fulfil.
+def count_phrases(text: pl.Expr, name: str, within: int | None = None) -> pl.Expr:
+    """Matches in ``text`` of the lines of ``rules/phrases/<name>.txt``, summed over the lines; in its first
+    ``within`` characters, if that is given.
 
     A line "# anchors:" says of the phrases up to the next one what a text that they match has one of (see
     ``hydata.curation.reading``); of several such lines in a row it has one each. The compiled pass knows
-    which texts do, and only these are searched.
+    which texts do, and only these are searched, by ``search``.
     """
-    always = pl.lit(True) if where is None else where
-    return pl.sum_horizontal(
-        pl.map_batches(
-            [pl.col(part), pl.col(f"{part}:anchors"), always],
-            partial(_count, name=name, look_at=look_at),
-            return_dtype=pl.UInt32(),
-            is_elementwise=True,
+    return pl.sum_horizontal(f"{part}{_SEARCHED}{name}:{within or ''}" for part in parts_of(text))
+
+
+def search(frame: pl.DataFrame, expressions: Iterable[pl.Expr]) -> list[pl.Series]:
+    """The columns that ``count_phrases`` stands for in ``expressions``; ``frame`` has the texts and their
+    anchors.
+
+    Polars keeps 32 compiled regular expressions for each thread that searches, and to compile those of all
+    lists takes as long as to judge 2,000 records. So each list is searched by the same thread, always.
+    """
+    wanted = {root for one in expressions for root in one.meta.root_names() if _SEARCHED in root}
+    under_way = []
+    for column in sorted(wanted):
+        part, _, name, within = column.split(":")
+        run = partial(_count, name=name, within=int(within) if within else None)
+        under_way.append(
+            (column, _searcher(os.getpid(), name).submit(run, frame[part], frame[f"{part}:anchors"]))
         )
-        for part in parts_of(text)
-    )
+    return [found.result().alias(column) for column, found in under_way]
 
 
-def _count(given: Sequence[pl.Series], name: str, look_at: Callable[[pl.Expr], pl.Expr] | None) -> pl.Series:
-    texts, there, where = given
-    anchors = there.fill_null(0).to_numpy()  # Polars hands over nulls for rows that it will not look at
+@cache
+def _searcher(process: int, name: str) -> ThreadPoolExecutor:
+    """The thread that searches for a list, in this process: after a fork there is none."""
+    before = 0
+    for other in anchored_lists():
+        if other == name:
+            break
+        before += len(phrases(other))
+    return _thread(process, before // _PHRASES_A_THREAD)
+
+
+@cache
+def _thread(process: int, number: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix=f"phrases-{number}")
+
+
+def _count(texts: pl.Series, anchors: pl.Series, name: str, within: int | None) -> pl.Series:
+    there = anchors.to_numpy()
     found = np.zeros(len(texts), np.uint32)
-    possible = np.broadcast_to(where.fill_null(False).to_numpy(), len(texts))
     for block in blocks(name):
-        may = possible.copy()
+        may = np.ones(len(texts), np.bool_)
         for mask in _masks(block):
-            may &= (anchors & mask) != 0
+            may &= (there & mask) != 0
         chosen = np.flatnonzero(may)
         if len(chosen):
-            text = texts.gather(chosen).alias("text").to_frame()
-            looked_at = text.select(look_at(pl.col("text"))) if look_at else text
-            found[chosen] += looked_at.select(_matches(pl.col("text"), block.phrases)).to_series().to_numpy()
+            text = texts.gather(chosen)
+            if within is not None:
+                text = text.str.slice(0, within)
+            for phrase in block.phrases:
+                found[chosen] += text.str.count_matches(_FLAGS + phrase).to_numpy()
     return pl.Series(found)
 
 
@@ -172,12 +197,8 @@ def count_matches(text: pl.Expr, name: str) -> pl.Expr:
     begin with ``# `` are comments. Each phrase runs by itself: joined by ``|`` they lose the literals that a
     search skips ahead by, and took 5 to 10 times as long.
     """
-    return _matches(text, phrases(name))
-
-
-def _matches(text: pl.Expr, listed: Sequence[str]) -> pl.Expr:
     return pl.sum_horizontal(
-        (text.str.count_matches("(?im)" + phrase) for phrase in listed), ignore_nulls=False
+        (text.str.count_matches(_FLAGS + phrase) for phrase in phrases(name)), ignore_nulls=False
     )
 
 

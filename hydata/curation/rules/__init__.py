@@ -17,7 +17,7 @@ from importlib import resources
 import polars as pl
 
 from hydata.curation.files import ROWS
-from hydata.curation.measure import Measure, anchor_table
+from hydata.curation.measure import Measure, anchor_table, search
 from hydata.curation.reading import read
 from hydata.curation.turns import letters, parts
 from hydata.schema import JUDGEMENT_KEY, Output, hash128, judgements_frame
@@ -104,6 +104,7 @@ def _measured(records: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
         for part, found in (("response", answered), ("instruction", asked), ("rest", rest))
     ]
     frame = pl.concat([records, texts, *counts], how="horizontal").with_columns(letters(records["messages"]))
+    frame = frame.with_columns(search(frame, (e for e, _ in _EXPRESSIONS.values())))
     text = pl.concat_str("instruction", "response", "rest", separator="\n\n", ignore_nulls=True)
     ids = [name for name in ("record_id",) if name in records.columns]
     return (

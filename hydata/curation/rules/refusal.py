@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import polars as pl
 from tld import get_tld
 
-from hydata.curation.measure import count_phrases, counted, has_anchor, measure, on_candidates, phrases
+from hydata.curation.measure import count_phrases, has_anchor, measure, on_candidates, phrases
 
 _OPENING = 300
 """Characters in which a refusal shows itself; later on the words are part of an answer."""
@@ -21,7 +21,7 @@ _OPENING = 300
 @measure(pl.UInt32, "response")
 def refusals(text: pl.Expr) -> pl.Expr:
     """Phrases of refusal within the first 300 characters."""
-    return count_phrases(text, "refusals", lambda text: text.str.slice(0, _OPENING))
+    return count_phrases(text, "refusals", within=_OPENING)
 
 
 @measure(pl.UInt32, "response")
@@ -33,8 +33,7 @@ def ai_disclaimers(text: pl.Expr) -> pl.Expr:
 @measure(pl.UInt32, "instruction", "response")
 def placeholders(text: pl.Expr) -> pl.Expr:
     """A line that is nothing but "<noinput>", "No input", "N/A", 无输入."""
-    may_be_one = (counted(text, "short_lines") > 0) | has_anchor(text, "html")  # "<" may stand in a long line
-    return count_phrases(text, "placeholders", where=may_be_one)
+    return count_phrases(text, "placeholders")
 
 
 @measure(pl.UInt32, "instruction", "response")
