@@ -350,9 +350,22 @@ def test_what_a_function_keeps_when_it_is_rephrased() -> None:
     assert shapes("def f(x):\n    pass\nassert f(-1.5, 'a') is None\nassert x") == ["(fs)N", "(fs)N"]
 
 
-def test_code_in_braces_is_not_taken_for_a_function_in_python(functions: AloneSettings) -> None:
-    says = "For each weight of tea leaves say whether the pot would overflow."
-    (row,) = found(functions, f"{says}\n\nint overflow(int w) {{\n  return w > 3;\n}}")
+def test_what_is_asked_in_words_is_compared_beside_the_code(functions: AloneSettings) -> None:
+    asked = (
+        "Say for each weight of tea leaves whether the pot overflows, whether the weights sum to more so far."
+    )
+    rows = pl.DataFrame(
+        {"text": [f"{asked}\n\n{UNRELATED}", f"{asked}\n\nNo."], "instruction": [asked, asked]}
+    )
+    with_code, without = judge_rows(rows, functions).to_dicts()
+    assert with_code["item"] == without["item"] == "brew"
+    assert with_code["paraphrase"] == without["paraphrase"] > 0
+
+
+def test_code_in_braces_is_compared_and_not_taken_for_a_function_in_python(functions: AloneSettings) -> None:
+    (row,) = found(
+        functions, "bool brew_times(int leaves, int limit) {\n  return leaves > limit; // overflow\n}"
+    )
     assert not row["contaminated"]
     assert row["similarity"] is not None
 

@@ -49,7 +49,7 @@ import polars as pl
 
 from hydata.curation.contamination.rarity import Rarity, rarity_in
 from hydata.curation.contamination.words import Words, read_words
-from hydata.curation.dedup.kernels import Float32Array, Int64Array, UInt64Array
+from hydata.curation.dedup.kernels import BoolArray, Float32Array, Int64Array, UInt64Array
 from hydata.curation.semantic.embeddings import embed_local
 from hydata.curation.semantic.encoders import Encoder
 
@@ -80,6 +80,12 @@ def prose(text: str) -> str:
     if not documented.strip():
         return text
     return ". ".join((*(_HUMP.sub(" ", name) for name in _DEFINED.findall(text)[-1:]), documented.strip()))
+
+
+def is_code(texts: pl.Series) -> BoolArray:
+    """Which texts hold a function as Python has them, or a block in braces."""
+    found: BoolArray = texts.str.contains(_CODE).fill_null(value=False).to_numpy()
+    return found
 
 
 def tokens(text: str) -> list[str]:
@@ -218,8 +224,7 @@ class Functions:
     def find(self, texts: pl.Series) -> Alike:
         """What each of ``texts`` that is code is likest. Those that are too long are not compared."""
         short = texts.set(texts.str.len_chars() > CHARACTERS, None)
-        is_code = short.str.contains(_CODE).fill_null(value=False).to_numpy()
-        places = np.flatnonzero(is_code & (len(self.units) > 0))
+        places = np.flatnonzero(is_code(short) & (len(self.units) > 0))
         some = texts.gather(places)
         said = [prose(text) for text in some]
         traits = read_traits(some.to_list(), said)

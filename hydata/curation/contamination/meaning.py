@@ -19,8 +19,8 @@ it in one number (docs/decisions/0017 has what was measured):
 answer, which the text may have as well, are left out. ``shared`` is how many both have: three numbers that
 agree are strong evidence, a single one is little, and where all differ evidence is 0. ``words`` is the
 Jaccard similarity of both texts' words (pairs of characters in Chinese), weighted as above. If the item has
-names and the text none of them, the result is times ``NO_NAME``. Code is compared with items that are
-functions by ``code``, and in no other way.
+names and the text none of them, the result is times ``NO_NAME``. What is code is compared with
+items that are functions by ``code`` alone; the words around it as said here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import numpy as np
 import polars as pl
 
 from hydata.curation.contamination import code
-from hydata.curation.contamination.code import Functions, prose, read_functions
+from hydata.curation.contamination.code import Functions, is_code, prose, read_functions
 from hydata.curation.contamination.figures import capitalised, figures, names
 from hydata.curation.contamination.index import ANSWER, QUESTION, units_of
 from hydata.curation.contamination.items import Items
@@ -133,12 +133,12 @@ class Script:
         self,
         texts: pl.Series,
         read: Words,
-        is_code: BoolArray,
+        functions: BoolArray,
         near: Near,
         chosen: Int64Array,
     ) -> None:
-        """What each of the ``chosen`` texts is likest, of code leaving out the items that are functions;
-        written to its place in ``near``."""
+        """What each of the ``chosen`` texts is likest, leaving out items that are functions for those that
+        are; written to its place in ``near``."""
         said, words = texts.gather(chosen), Words(*_grams(read.take(chosen), self.n))
         vectors = _vectors(said, words, self.encoder, self.rarity)
         rows = np.flatnonzero(vectors.any(axis=1))
@@ -146,7 +146,7 @@ class Script:
         for begin in range(0, len(rows) if len(self.units) else 0, step):
             some = rows[begin : begin + step]
             cosines = vectors[some] @ self.vectors.T
-            cosines[np.ix_(is_code[chosen[some]], self.functions)] = -1
+            cosines[np.ix_(functions[chosen[some]], self.functions)] = -1
             most = min(NEAREST, cosines.shape[1])
             nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
             likeness = np.take_along_axis(cosines, nearest, axis=1)
@@ -214,28 +214,28 @@ class Meaning:
         asked, texts = asked.fill_null(""), texts.fill_null("")
         short = texts.str.len_chars() <= code.CHARACTERS
         functions = self.functions.find(texts.zip_with(short, asked))
-        is_code = np.zeros(len(asked), np.bool_)
-        is_code[functions.places] = True
+        compared = np.zeros(len(asked), np.bool_)
+        compared[functions.places] = True
         parts = [passages(text) for text in asked]
         owner = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
         flat = pl.Series([passage for some in parts for passage in some], dtype=pl.String)
         best = _nowhere(len(asked))
         for begin in range(0, len(flat), TOGETHER):
-            some = owner[begin : begin + TOGETHER]
-            best.improve(some, self._find(flat.slice(begin, TOGETHER), is_code[some]))
+            some, own = flat.slice(begin, TOGETHER), owner[begin : begin + TOGETHER]
+            best.improve(own, self._find(some, is_code(some) & compared[own]))
         unknown = np.full(len(functions.places), np.nan, np.float32)
         near = Near(functions.unit, functions.similarity, unknown, functions.paraphrase)
         best.improve(functions.places, near)
         return best
 
-    def _find(self, texts: pl.Series, is_code: BoolArray) -> Near:
+    def _find(self, texts: pl.Series, functions: BoolArray) -> Near:
         said = _said(texts)
         read = read_words(said)
         chinese = read.mostly_characters
         near = _nowhere(len(texts))
         there = (said.is_in(comparable(said, CHARACTERS).implode())).to_numpy()
-        self.spaced.find(said, read, is_code, near, np.flatnonzero(~chinese & there))
-        self.chinese.find(said, read, is_code, near, np.flatnonzero(chinese & there))
+        self.spaced.find(said, read, functions, near, np.flatnonzero(~chinese & there))
+        self.chinese.find(said, read, functions, near, np.flatnonzero(chinese & there))
         if self.translations:
             some = np.flatnonzero(there)
             translated = self.translations.find(said.gather(some).to_list(), chinese[some].tolist())
