@@ -22,6 +22,7 @@ from hydata.curation.contamination.items import named
 from hydata.curation.dedup.alone import judge_pieces
 from hydata.curation.semantic import alone
 from hydata.curation.semantic.judge import SemanticSettings
+from hydata.curation.threads import cores
 from hydata.errors import ConfigError
 from hydata.models import load_models
 from hydata.models import run as run_in_loop
@@ -254,7 +255,7 @@ def _judge(
     judge: FileJudge, settings: Settings, inputs: list[Path], column: str | None, output: Path
 ) -> None:
     started = time.monotonic()
-    counts = judge_files(judge, settings, inputs, column, output)
+    counts = judge_files(judge, settings, inputs, column, output, processes=cores())
     rows, *others = counts.items()
     seconds = time.monotonic() - started
     told = "".join(f", {count:,} {name}" for name, count in others)

@@ -221,6 +221,7 @@ ALONE = FileJudge(
         "without a language": pl.col("language").is_null(),
         "in several languages": pl.col("languages").list.len() > 1,
     },
+    by_processes=lambda settings: True,
 )
 
 

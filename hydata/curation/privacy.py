@@ -158,11 +158,11 @@ ALONE = FileJudge(
     `spans` (kind, start and end in characters of the text; of messages, of all contents, reasoning and
     arguments of tool calls joined by blank lines), and `anonymized`, that text with placeholders such as
     [EMAIL_1], the same for the same value. `--set 'kinds=["email", "phone"]'` looks for some kinds only,
-    `--set names=true` for names of people as
-    well.
+    `--set names=true` for names of people as well.
     """,
     settings=AloneSettings,
     columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),
     judge=judge_rows,
     counts={"with personal data": pl.col("total") > 0, "values": pl.col("total")},
+    by_processes=lambda settings: True,
 )

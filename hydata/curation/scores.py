@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -85,21 +86,25 @@ def map_stage(heuristic: Heuristic, combined: pl.Expr) -> MapStage:
 def file_judge(heuristic: Heuristic, combined: pl.Expr, doc: str) -> FileJudge:
     """The judge of files; a plain text has its one score."""
 
-    def judge(rows: pl.DataFrame, settings: ScoreSettings) -> pl.DataFrame:
-        scorer = _scorer(heuristic, settings)
-        plain = pl.when(pl.col("messages").is_null()).then("text")
-        found = _scored(heuristic, scorer, rows.select("instruction", "response"), combined)
-        of_texts = _of(heuristic, scorer, rows.select(plain).to_series())
-        return found.with_columns(score=pl.coalesce("score", of_texts))
-
     return FileJudge(
         name=heuristic.name,
         doc=doc,
         settings=ScoreSettings,
         columns=SCORES,
-        judge=judge,
+        judge=partial(_judge_rows, heuristic, combined),
         counts={"without a score": pl.col("score").is_null()},
+        by_processes=lambda settings: settings.model is not None,
     )
+
+
+def _judge_rows(
+    heuristic: Heuristic, combined: pl.Expr, rows: pl.DataFrame, settings: ScoreSettings
+) -> pl.DataFrame:
+    scorer = _scorer(heuristic, settings)
+    plain = pl.when(pl.col("messages").is_null()).then("text")
+    found = _scored(heuristic, scorer, rows.select("instruction", "response"), combined)
+    of_texts = _of(heuristic, scorer, rows.select(plain).to_series())
+    return found.with_columns(score=pl.coalesce("score", of_texts))
 
 
 def _scored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -10,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hydata.cli import app
-from hydata.curation import files
+from hydata.curation import files, language, privacy
+from hydata.curation.alone import judge_files
 from hydata.curation.files import ROWS
-from hydata.errors import ConfigError
+from hydata.curation.threads import FEW, apart
+from hydata.errors import ConfigError, WarehouseError
 
 
 def _written(path: Path, *rows: object) -> Path:
@@ -169,3 +172,25 @@ def test_a_setting_that_makes_no_sense_is_refused(name: str, assignment: str, tm
     done = CliRunner().invoke(app, ["judge", name, str(path), "-o", str(out), "--set", assignment])
     assert isinstance(done.exception, ConfigError), done.exception
     assert not out.exists()
+
+
+def test_processes_judge_as_threads_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 400)
+    path = tmp_path / "in.jsonl"
+    texts = [f"Write to lake{i}@example.org, or call 020 7946 0{i:03}." for i in range(40)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    assert len(list(files.pieces([path], None))) > FEW
+    for judge in (privacy.ALONE, language.ALONE):
+        out = [tmp_path / f"{judge.name}{processes}.parquet" for processes in (1, 2)]
+        counts = [judge_files(judge, judge.settings(), [path], None, out[n], processes=n + 1) for n in (0, 1)]
+        assert counts[0] == counts[1]
+        assert pl.read_parquet(out[0]).equals(pl.read_parquet(out[1]))
+    assert counts[0]["rows"] == 40
+
+
+def test_an_error_in_a_process_is_told_and_a_dead_one_as_well(tmp_path: Path) -> None:
+    assert list(apart(abs, range(-9, 0), 2)) == list(range(9, 0, -1))
+    with pytest.raises(ZeroDivisionError):
+        list(apart((1).__floordiv__, range(8), 2))
+    with pytest.raises(WarehouseError, match="one of 2 processes has died"):
+        list(apart(os._exit, range(8), 2))
