@@ -32,7 +32,7 @@ class FileJudge:
     """``judge(rows, settings)`` gives a frame of ``columns`` as high as its rows. ``doc`` is the help text of
     ``hydata judge NAME``; ``counts`` what is told at the end: a word and an expression over ``columns`` whose
     sum over all rows follows it. With settings of which ``by_processes`` is true it keeps the
-    interpreter to itself (fastText, Python's ``re``): only processes make use of more cores then."""
+    interpreter to itself (fastText): only processes make use of more cores then."""
 
     name: str
     doc: str

@@ -164,5 +164,4 @@ ALONE = FileJudge(
     columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),
     judge=judge_rows,
     counts={"with personal data": pl.col("total") > 0, "values": pl.col("total")},
-    by_processes=lambda settings: True,
 )

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hydata.cli import app
-from hydata.curation import files, language, privacy
+from hydata.curation import files, language
 from hydata.curation.alone import judge_files
 from hydata.curation.files import ROWS
 from hydata.curation.threads import FEW, apart
@@ -176,16 +176,19 @@ def test_a_setting_that_makes_no_sense_is_refused(name: str, assignment: str, tm
 
 def test_processes_judge_as_threads_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "BLOCK_BYTES", 400)
-    path = tmp_path / "in.jsonl"
-    texts = [f"Write to lake{i}@example.org, or call 020 7946 0{i:03}." for i in range(40)]
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    texts = [
+        ("Of the lake we know little.", "湖水很深。", "Vom See wissen wir wenig.")[i % 3] for i in range(60)
+    ]
+    path = _written(tmp_path / "in.jsonl", *({"text": text} for text in texts))
     assert len(list(files.pieces([path], None))) > FEW
-    for judge in (privacy.ALONE, language.ALONE):
-        out = [tmp_path / f"{judge.name}{processes}.parquet" for processes in (1, 2)]
-        counts = [judge_files(judge, judge.settings(), [path], None, out[n], processes=n + 1) for n in (0, 1)]
-        assert counts[0] == counts[1]
-        assert pl.read_parquet(out[0]).equals(pl.read_parquet(out[1]))
-    assert counts[0]["rows"] == 40
+    for processes in (1, 2):
+        counts = judge_files(
+            language.ALONE, language.LanguageSettings(), [path], None, tmp_path / f"{processes}", processes
+        )
+        assert counts["rows"] == 60
+    one, two = (pl.read_parquet(tmp_path / name) for name in "12")
+    assert one.equals(two)
+    assert one["language"].to_list() == ["en", "zh", "de"] * 20
 
 
 def test_an_error_in_a_process_is_told_and_a_dead_one_as_well(tmp_path: Path) -> None:
