@@ -25,8 +25,10 @@ time.sleep(600)
 """
 ENGINE = f"""
 import os, subprocess, sys, time
-worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}, *sys.argv[1:]], start_new_session=True)
-print(os.getpid(), flush=True)
+worker = subprocess.Popen(
+    [sys.executable, "-c", {WORKER!r}, *sys.argv[1:]], start_new_session=True, stdout=subprocess.PIPE, text=True
+)
+print(os.getpid(), worker.stdout.readline(), flush=True)  # as one, since two would write into each other's line
 time.sleep(600)
 """
 
@@ -35,7 +37,7 @@ def start_engine() -> list[int]:
     """A child with a child of its own, which no signal to the group reaches; both pids."""
     how = ["stubborn"] if (FOLDER / "stubborn").exists() else []
     engine = subprocess.Popen([sys.executable, "-c", ENGINE, *how], stdout=subprocess.PIPE, text=True)
-    return [int(engine.stdout.readline()), int(engine.stdout.readline())]
+    return [int(pid) for pid in engine.stdout.readline().split()]
 
 
 class Handler(BaseHTTPRequestHandler):
