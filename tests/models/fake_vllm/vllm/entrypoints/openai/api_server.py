@@ -25,10 +25,9 @@ time.sleep(600)
 """
 ENGINE = f"""
 import os, subprocess, sys, time
-worker = subprocess.Popen(
-    [sys.executable, "-c", {WORKER!r}, *sys.argv[1:]], start_new_session=True, stdout=subprocess.PIPE, text=True
-)
-print(os.getpid(), worker.stdout.readline(), flush=True)  # as one, since two would write into each other's line
+worker = [sys.executable, "-c", {WORKER!r}, *sys.argv[1:]]
+worker = subprocess.Popen(worker, start_new_session=True, stdout=subprocess.PIPE, text=True)
+print(os.getpid(), worker.stdout.readline(), flush=True)  # by one, or they would come amid one another
 time.sleep(600)
 """
 
