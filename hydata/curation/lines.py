@@ -23,6 +23,8 @@ Int64Array = npt.NDArray[np.int64]
 MAX_CHARACTERS = 4_000
 """Characters of a text that are looked at."""
 _NOISE = r"https?://[^\s]+|&#?[0-9A-Za-z]+;|@[0-9A-Za-z_]+"
+_NOISE_HAS = ["://", "&", "@"]
+"""One of which is in all noise: to look for them takes a sixth of the time."""
 
 _SPACE, _MARK = 0, 1
 """What ``_KINDS`` says of a byte that is no part of a word; of any other, what it becomes."""
@@ -43,11 +45,10 @@ _KINDS = np.array(
 
 def fasttext_lines(texts: pl.Series) -> pl.Series:
     """The line of each text; empty for one without words, null for null."""
-    start = (
-        pl.Series("text", texts, dtype=pl.String)
-        .to_frame()
-        .select(pl.col("text").str.slice(0, MAX_CHARACTERS).str.replace_all(_NOISE, " "))["text"]
-    )
+    start = pl.Series("text", texts, dtype=pl.String).str.slice(0, MAX_CHARACTERS)
+    noisy = start.str.contains_any(_NOISE_HAS).arg_true()
+    if len(noisy):
+        start = start.scatter(noisy, start.gather(noisy).str.replace_all(_NOISE, " "))
     array = start.fill_null("").rechunk().to_arrow().cast(pa.large_string())
     _, offsets, data = array.buffers()
     begins = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
