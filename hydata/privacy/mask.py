@@ -242,8 +242,9 @@ _BARE = re.compile(rf'("(?:[^"\\]++|\\.)*+")|(\[(?:{_TAG})_[0-9]{{1,6}}\])', re.
 
 def find_in_arguments(text: str, settings: FindSettings) -> list[Found]:
     """``find`` in the arguments of a tool call, places in the text as it was written. The finders see what
-    the escapes of JSON spell, and names beside values, which say what these are. A place is within one string,
-    or a whole number; in what is no JSON, or is cut off, it may be anywhere, as written or as spelt."""
+    the escapes of JSON spell, and names beside values, which say what these are. A place is within one
+    string, or a whole number; in what is no JSON, or is cut off, it may be anywhere, as written or as spelt.
+    """
     plain, starts, shifts = _unescaped(text)
 
     def written(at: int) -> int:
