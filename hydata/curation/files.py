@@ -9,7 +9,8 @@ A row is a text (column ``text``, or any that is named), a conversation (``messa
 of one: ``instruction`` with ``input``, ``output`` or ``response``, and ``system`` where they are there.
 Messages are OpenAI's, reasoning under its name or as ``reasoning_content``. In JSONL a content may be a list
 of parts, of which the texts count, and arguments of tool calls may be JSON rather than text. Arrow reads only
-the plain form; a piece with the other is first made plain. What may hold text and is not read is refused.
+the plain form; a piece with the other is first made plain. A part, or a field of Parquet, that
+ought to hold text and does not is refused.
 
 What an error says of a row is where it is, never what it holds: that may be personal.
 """

@@ -10,7 +10,6 @@ later.
 
 from __future__ import annotations
 
-import itertools
 import re
 from bisect import bisect_right
 from collections import defaultdict
@@ -257,15 +256,15 @@ def find_in_arguments(text: str, settings: FindSettings) -> list[Found]:
     made: list[Found] = []
     value = done = 0
     for start, end, kind in spelt:
-        while value < len(values) and values[value][1] <= start:
-            value += 1
-        for first, last, string in itertools.islice(values, value, None):
-            if first >= end:
-                break
+        while value < len(values) and values[value][0] < end:
+            first, last, string = values[value]
             place = Found(max(first, start), min(last, end), kind) if string else Found(first, last, kind)
-            if place.start >= done and any(map(str.isalnum, text[place.start : place.end])):
+            if last > start and place.start >= done and any(map(str.isalnum, text[place.start : place.end])):
                 made.append(place)
                 done = place.end
+            if last > end:  # the next one may be in it, too
+                break
+            value += 1
     return made
 
 

@@ -84,6 +84,11 @@ def test_what_no_reader_takes_is_masked_as_well(given: str, expected: str) -> No
     assert shown(given) == expected
 
 
+def test_many_values_take_time_in_proportion() -> None:
+    given = json.dumps([{"to": f"a{n}@b.com", "phone": 13812345678} for n in range(30_000)])
+    assert len(find_in_arguments(given, FindSettings())) == 60_000
+
+
 def test_fuzzed_json_stays_json_and_is_masked_once() -> None:
     draw = random.Random(3)
     bits = [
