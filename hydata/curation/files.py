@@ -75,7 +75,8 @@ ROWS = pl.Schema(
 )
 """A row of a file: ``text`` is all there is to judge, the contents of all turns between blank lines;
 ``instruction`` the user's turns, ``response`` the last turn if it is the assistant's. Of a plain text
-``messages``, ``instruction`` and ``response`` are null; of a row without any text everything is."""
+``messages``, ``instruction`` and ``response`` are null; of a row without any text, reasoning or call of a
+tool everything is."""
 
 
 @dataclass(frozen=True)
@@ -363,6 +364,8 @@ def _texts(column: pa.Array) -> pa.Array:
             raise pa.ArrowInvalid("its elements need role and content")
         if pa.types.is_nested(turn.field("content").type):
             raise pa.ArrowInvalid("contents in parts are read from JSONL only; write them as text, or JSONL")
+        if pa.types.is_null(turn.field("content").type):
+            return pa.nulls(len(column), pa.large_string())
         frame = pl.DataFrame({"messages": pl.Series(column)})
         text = instruction_text()
         return frame.select(pl.when(text != "").then(text)).to_series().to_arrow()
@@ -389,7 +392,14 @@ def _rows(batch: pa.RecordBatch, column: str) -> pl.DataFrame:
         return pl.concat([nothing, given.select(text=column)], how="diagonal")
     there = pl.col("text").is_not_null()
     turns = conversations["messages"]
-    made = conversations.with_columns(whole_text(turns), *parts(turns))
+    turn = pl.element().struct
+    besides = turn.field("reasoning").is_not_null() | (turn.field("tool_calls").list.len() > 0)
+    made = conversations.with_columns(
+        pl.coalesce(
+            whole_text(turns), pl.when(pl.col("messages").list.eval(besides).list.any()).then(pl.lit(""))
+        ),
+        *parts(turns),
+    )
     whole_rows = made.select(
         pl.when(there).then("messages"),
         "finish_reason",
@@ -410,7 +420,9 @@ def _messages(turns: pl.Series) -> pl.Expr:
     turn = _fields(turns.dtype.inner)  # type: ignore[attr-defined]
     calls = turn.get("tool_calls")
     if not isinstance(calls, pl.List) and calls not in (None, pl.Null):
-        raise pa.ArrowInvalid(f"tool_calls hold {calls}; write a list of calls with a name and arguments")
+        raise pa.ArrowInvalid(
+            f"tool_calls hold {_kind(calls)}; write a list of calls with a name and arguments"
+        )
     thought = _text_field(turn, "reasoning_content")
     made = pl.struct(
         *(_text_field(turn, name) for name in ("role", "content")),
@@ -440,17 +452,32 @@ def _fields(kind: object) -> dict[str, object]:
     return dict(kind.to_schema()) if isinstance(kind, pl.Struct) else {}
 
 
+def _kind(kind: object) -> str:
+    """Its name, without those of its fields."""
+    return str(kind).split("(")[0]
+
+
+def _binary(kind: object) -> bool:
+    """Whether bytes are in it, which Polars does not write as JSON."""
+    inner = kind.inner if isinstance(kind, pl.List | pl.Array) else None
+    return (
+        kind == pl.Binary
+        or any(map(_binary, _fields(kind).values()))
+        or (inner is not None and _binary(inner))
+    )
+
+
 def _text_field(fields: Mapping[str, object], name: str, of: pl.Expr | None = None) -> pl.Expr:
     value = (pl.element() if of is None else of).struct.field(name)
     kind = fields.get(name)
-    if name == "arguments" and isinstance(kind, pl.Struct):
-        return value.struct.json_encode().alias(name)
+    if name == "arguments" and isinstance(kind, pl.Struct) and not _binary(kind):
+        return pl.when(value.is_not_null()).then(value.struct.json_encode()).alias(name)
     if kind in (None, pl.Null):
         return pl.lit(None, pl.String).alias(name)
     if kind in (pl.String, pl.Categorical, pl.Enum):
         return value.cast(pl.String).alias(name)
     if name in ("content", "reasoning", "reasoning_content", "arguments"):
-        raise pa.ArrowInvalid(f"{name} of messages holds {kind}; write it as text")
+        raise pa.ArrowInvalid(f"{name} of messages holds {_kind(kind)}; write it as text")
     return pl.lit(None, pl.String).alias(name)
 
 

@@ -218,6 +218,18 @@ def test_what_parquet_does_not_hold_as_text_is_refused(tmp_path: Path) -> None:
         pl.DataFrame({"messages": [[{**turn, **wrong}]]}).write_parquet(path)
         with pytest.raises(ConfigError, match=said):
             _read(path)
+    turns = [
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": arguments}]}
+        for arguments in ({"to": "é"}, None)
+    ]
+    pl.DataFrame({"messages": [[turn] for turn in turns]}).write_parquet(path)
+    rows = _read(path)
+    assert [turn["tool_calls"][0]["arguments"] for (turn,) in rows["messages"]] == ['{"to":"é"}', None]
+    assert rows["text"].to_list() == ["", ""]
+    turns[0]["tool_calls"][0]["arguments"] = {"to": [b"Tea?"]}
+    pl.DataFrame({"messages": [turns]}).write_parquet(path)
+    with pytest.raises(ConfigError, match="arguments of messages holds"):
+        _read(path)
     pl.DataFrame({"messages": [[{**turn, "tool_calls": []}]]}).write_parquet(path)
     assert _read(path)["text"].to_list() == ["Tea?"]
 
