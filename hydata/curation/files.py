@@ -7,8 +7,10 @@ JSONL aside. Half a surrogate pair, which JSON can spell and UTF-8 cannot hold, 
 
 A row is a text (column ``text``, or any that is named), a conversation (``messages``), or what Alpaca makes
 of one: ``instruction`` with ``input``, ``output`` or ``response``, and ``system`` where they are there.
-Messages are OpenAI's: a content may be a list of parts, of which the texts count, and arguments of tool calls
-may be JSON rather than text. Arrow reads only the plain form; a piece with the other is first made plain.
+Messages are OpenAI's, reasoning under its name or as ``reasoning_content``. In JSONL a content may be a list
+of parts, of which the texts count, and arguments of tool calls may be JSON rather than text. Arrow reads only
+the plain form; a piece with the other is first made plain. A part, or a field of Parquet, that
+ought to hold text and does not is refused.
 
 What an error says of a row is where it is, never what it holds: that may be personal.
 """
@@ -16,6 +18,7 @@ What an error says of a row is where it is, never what it holds: that may be per
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +33,7 @@ import pyarrow.parquet as pq
 
 from hydata.curation.turns import messages_of, parts, whole_text
 from hydata.errors import ConfigError
-from hydata.schema import MESSAGE, canonical_json, instruction_text
+from hydata.schema import MESSAGE, instruction_text
 
 Made = TypeVar("Made")
 
@@ -52,7 +55,8 @@ _WITH_CALLS = pa.list_(
             ("role", pa.string()),
             ("content", pa.string()),
             ("reasoning", pa.string()),
-            ("tool_calls", pa.list_(pa.struct([("id", pa.string()), ("function", _CALLED)]))),
+            ("reasoning_content", pa.string()),
+            ("tool_calls", pa.list_(pa.struct([("id", pa.string()), ("function", _CALLED), *_CALLED]))),
             ("tool_call_id", pa.string()),
         ]
     )
@@ -71,7 +75,8 @@ ROWS = pl.Schema(
 )
 """A row of a file: ``text`` is all there is to judge, the contents of all turns between blank lines;
 ``instruction`` the user's turns, ``response`` the last turn if it is the assistant's. Of a plain text
-``messages``, ``instruction`` and ``response`` are null; of a row without any text everything is."""
+``messages``, ``instruction`` and ``response`` are null; of a row without any text, reasoning or call of a
+tool everything is."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Piece:
             except pa.ArrowInvalid:
                 if "messages" not in kinds:
                     raise
-                data = _read_json(_plain(data), kinds)
+                data = _read_plain(data, kinds)
             if len(data) != rows:
                 raise pa.ArrowInvalid(f"{len(data)} JSON objects on {rows} lines; each needs one of its own")
         data.validate(full=True)  # Arrow's readers let bytes through that are no UTF-8
@@ -234,36 +239,83 @@ def _names(path: Path, lines: bytes) -> list[str]:
     try:
         names: list[str] = pj.read_json(io.BytesIO(first), _options(first)).column_names
     except ValueError as error:  # Arrow's own errors, and names that are no UTF-8
+        cause = re.sub(r"Column\(.*\)", "a column", str(error), flags=re.DOTALL)
         raise ConfigError(
-            f"{path}: the first line is no JSON object ({error}); give Parquet or JSONL"
-        ) from error
+            f"{path}: the first line is no JSON object ({cause}); give Parquet or JSONL"
+        ) from None
     return names
 
 
-def _plain(lines: bytes) -> bytes:
-    """The same lines, their messages without lists of parts as contents and with arguments as text. What is
-    no JSON, or nothing of the kind, stays as it is and is the reader's to refuse."""
-    return b"\n".join(_plain_line(line) for line in lines.split(b"\n"))
+def _read_plain(lines: bytes, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+    """The same lines, their messages without lists of parts as contents and with arguments as text."""
+    plain = b"\n".join(_plain_line(line) for line in lines.split(b"\n"))
+    try:
+        return _read_json(plain, columns)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(
+            f"{error}; a content is text or a list of parts, arguments are text or JSON, and a row with "
+            "either is nested some hundreds deep at most"
+        ) from error
 
 
 def _plain_line(line: bytes) -> bytes:
+    """What is no JSON, or nothing of the kind, stays as it is and is the reader's to refuse."""
     try:
-        row = orjson.loads(whole(line))
-    except orjson.JSONDecodeError:
+        row = json.loads(
+            whole(line).decode(), parse_int=_digits, parse_float=_digits, object_pairs_hook=_object
+        )
+        messages = row.get("messages") if isinstance(row, dict) else None
+        for turn in messages if isinstance(messages, list) else ():
+            if not isinstance(turn, dict):
+                return line
+            if isinstance(turn.get("content"), list):
+                turn["content"] = "\n\n".join(text for part in turn["content"] for text in _part(part))
+            calls = turn.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                for called in (call, call.get("function")) if isinstance(call, dict) else ():
+                    if isinstance(called, dict) and isinstance(called.get("arguments"), dict | list):
+                        called["arguments"] = _dumped(called["arguments"])
+        return _dumped(row).encode()
+    except pa.ArrowInvalid:  # a ValueError too
+        raise
+    except (RecursionError, ValueError):
         return line
-    messages = row.get("messages") if isinstance(row, dict) else None
-    for turn in messages if isinstance(messages, list) else ():
-        if not isinstance(turn, dict):
-            return line
-        content, calls = turn.get("content"), turn.get("tool_calls")
-        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-            texts = [part.get("text") for part in content if part.get("type") == "text"]
-            turn["content"] = "\n\n".join(text for text in texts if isinstance(text, str))
-        for call in calls if isinstance(calls, list) else ():
-            called = call.get("function") if isinstance(call, dict) else None
-            if isinstance(called, dict) and isinstance(called.get("arguments"), dict | list):
-                called["arguments"] = canonical_json(called["arguments"])
-    return orjson.dumps(row)
+
+
+_NO_TEXT = ("image", "image_url", "input_image", "audio", "audio_url", "input_audio", "video", "video_url")
+_NUMBER = "\ud800"
+"""Before the digits of a number while they are a string: half a pair, which no string that was read holds."""
+
+
+def _part(part: object) -> list[str]:
+    """The texts of a part of a content; none of an image or a sound."""
+    if not isinstance(part, dict):
+        raise pa.ArrowInvalid('a part of a content is no object; write {"type": "text", "text": ...}')
+    texts = [part[name] for name in ("text", "refusal") if part.get(name) is not None]
+    if not all(isinstance(text, str) and not text.startswith(_NUMBER) for text in texts) or not (
+        texts or "text" in part or part.get("type") in _NO_TEXT
+    ):
+        raise pa.ArrowInvalid(
+            "a part of a content is of no known type and has no `text`; give it one, or take it out"
+        )
+    return texts
+
+
+def _digits(number: str) -> str:
+    return _NUMBER + number
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise pa.ArrowInvalid("an object has a key twice, of which one would not be read")
+    return made
+
+
+def _dumped(value: object) -> str:
+    """JSON with the digits of its numbers as they were read."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return re.sub(f'"{_NUMBER}([^"]*)"', r"\1", text)
 
 
 def _read_json(lines: bytes, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
@@ -281,13 +333,20 @@ def _beside(names: Sequence[str], column: str) -> tuple[str, ...]:
     return tuple(name for name in _BESIDE.get(column, ()) if name in names)
 
 
+_NAME = re.compile(r"[^\W\d]\w{0,39}")
+
+
 def _choose(path: Path, names: Sequence[str], column: str | None) -> str:
     for name in COLUMNS if column is None else (column,):
         if name in names:
             return name
     wanted = ", ".join(COLUMNS) if column is None else repr(column)
-    there = ", ".join(names) or "none at all"
-    raise ConfigError(f"{path}: no column {wanted}; it has {there}; name one with --column")
+    there = [name for name in names if _NAME.fullmatch(name)]  # a key may be somebody's address
+    if len(there) < len(names):
+        there.append(f"{len(names) - len(there)} that may be no names")
+    raise ConfigError(
+        f"{path}: no column {wanted}; it has {', '.join(there) or 'none at all'}; name one with --column"
+    )
 
 
 def _texts(column: pa.Array) -> pa.Array:
@@ -303,6 +362,10 @@ def _texts(column: pa.Array) -> pa.Array:
         fields = {turn.field(i).name for i in range(turn.num_fields)} if pa.types.is_struct(turn) else set()
         if not {"role", "content"} <= fields:
             raise pa.ArrowInvalid("its elements need role and content")
+        if pa.types.is_nested(turn.field("content").type):
+            raise pa.ArrowInvalid("contents in parts are read from JSONL only; write them as text, or JSONL")
+        if pa.types.is_null(turn.field("content").type):
+            return pa.nulls(len(column), pa.large_string())
         frame = pl.DataFrame({"messages": pl.Series(column)})
         text = instruction_text()
         return frame.select(pl.when(text != "").then(text)).to_series().to_arrow()
@@ -329,7 +392,14 @@ def _rows(batch: pa.RecordBatch, column: str) -> pl.DataFrame:
         return pl.concat([nothing, given.select(text=column)], how="diagonal")
     there = pl.col("text").is_not_null()
     turns = conversations["messages"]
-    made = conversations.with_columns(whole_text(turns), *parts(turns))
+    turn = pl.element().struct
+    besides = turn.field("reasoning").is_not_null() | (turn.field("tool_calls").list.len() > 0)
+    made = conversations.with_columns(
+        pl.coalesce(
+            whole_text(turns), pl.when(pl.col("messages").list.eval(besides).list.any()).then(pl.lit(""))
+        ),
+        *parts(turns),
+    )
     whole_rows = made.select(
         pl.when(there).then("messages"),
         "finish_reason",
@@ -349,8 +419,14 @@ def _messages(turns: pl.Series) -> pl.Expr:
     own, in which name and arguments stand beside the id."""
     turn = _fields(turns.dtype.inner)  # type: ignore[attr-defined]
     calls = turn.get("tool_calls")
+    if not isinstance(calls, pl.List) and calls not in (None, pl.Null):
+        raise pa.ArrowInvalid(
+            f"tool_calls hold {_kind(calls)}; write a list of calls with a name and arguments"
+        )
+    thought = _text_field(turn, "reasoning_content")
     made = pl.struct(
-        *(_text_field(turn, name) for name in ("role", "content", "reasoning")),
+        *(_text_field(turn, name) for name in ("role", "content")),
+        pl.when(thought != "").then(thought).otherwise(_text_field(turn, "reasoning")).alias("reasoning"),
         (
             pl.element().struct.field("tool_calls").list.eval(_call(_fields(calls.inner)))
             if isinstance(calls, pl.List)
@@ -362,12 +438,13 @@ def _messages(turns: pl.Series) -> pl.Expr:
 
 
 def _call(fields: Mapping[str, object]) -> pl.Expr:
-    called = _fields(fields.get("function"))
-    within = pl.element().struct.field("function") if called else pl.element()
-    there = called or fields
+    called, within = _fields(fields.get("function")), pl.element().struct.field("function")
     return pl.struct(
         _text_field(fields, "id"),
-        *(_text_field(there, name, within) for name in ("name", "arguments")),
+        *(
+            pl.coalesce(_text_field(called, name, within), _text_field(fields, name)).alias(name)
+            for name in ("name", "arguments")
+        ),
     )
 
 
@@ -375,9 +452,33 @@ def _fields(kind: object) -> dict[str, object]:
     return dict(kind.to_schema()) if isinstance(kind, pl.Struct) else {}
 
 
+def _kind(kind: object) -> str:
+    """Its name, without those of its fields."""
+    return str(kind).split("(")[0]
+
+
+def _binary(kind: object) -> bool:
+    """Whether bytes are in it, which Polars does not write as JSON."""
+    inner = kind.inner if isinstance(kind, pl.List | pl.Array) else None
+    return (
+        kind == pl.Binary
+        or any(map(_binary, _fields(kind).values()))
+        or (inner is not None and _binary(inner))
+    )
+
+
 def _text_field(fields: Mapping[str, object], name: str, of: pl.Expr | None = None) -> pl.Expr:
-    value = pl.element() if of is None else of
-    return value.struct.field(name) if fields.get(name) == pl.String else pl.lit(None, pl.String).alias(name)
+    value = (pl.element() if of is None else of).struct.field(name)
+    kind = fields.get(name)
+    if name == "arguments" and isinstance(kind, pl.Struct) and not _binary(kind):
+        return pl.when(value.is_not_null()).then(value.struct.json_encode()).alias(name)
+    if kind in (None, pl.Null):
+        return pl.lit(None, pl.String).alias(name)
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        return value.cast(pl.String).alias(name)
+    if name in ("content", "reasoning", "reasoning_content", "arguments"):
+        raise pa.ArrowInvalid(f"{name} of messages holds {_kind(kind)}; write it as text")
+    return pl.lit(None, pl.String).alias(name)
 
 
 def _alpaca(given: pl.DataFrame) -> pl.Series:

@@ -8,12 +8,12 @@ import polars as pl
 from pydantic import model_validator
 
 from hydata.curation.alone import FileJudge
-from hydata.privacy import KINDS, FindSettings, find, replaced
+from hydata.privacy import KINDS, FindSettings, anonymized, find, find_in_arguments
 from hydata.schema import JUDGEMENT_KEY, Output, judgements_frame
 from hydata.stage import Context, MapStage
 
 JUDGE = "privacy"
-VERSION = 2
+VERSION = 3
 
 COUNTS = pl.Schema({name: pl.Int32() for name in ("total", *KINDS, "name")})
 SPAN = pl.Struct(
@@ -56,20 +56,29 @@ def texts_of(conversations: pl.DataFrame) -> pl.DataFrame:
         calls.select(
             "record_id",
             "message",
-            field=pl.format("arguments/{}", "call"),
+            field=pl.format(_ARGUMENTS + "{}", "call"),
             text=pl.col("tool_calls").struct.field("arguments"),
         )
     )
     return pl.concat(parts).drop_nulls("text")
 
 
+_ARGUMENTS = "arguments/"
+
+
+def _candidates(settings: FindSettings) -> pl.Expr:
+    """Which of ``texts_of`` are worth a look; escapes of JSON hide what would tell."""
+    escaped = pl.col("field").str.starts_with(_ARGUMENTS) & pl.col("text").str.contains("\\", literal=True)
+    return settings.candidates(pl.col("text")) | escaped
+
+
 async def run(conversations: pl.DataFrame, settings: FindSettings, context: Context) -> Output:
     """One row a record in ``COLUMNS``; nothing is rejected."""
-    texts = texts_of(conversations).filter(settings.candidates(pl.col("text")))
+    texts = texts_of(conversations).filter(_candidates(settings))
     found = [
         (record, {"message": message, "field": field, "kind": f.kind, "start": f.start, "end": f.end})
         for record, message, field, text in texts.iter_rows()
-        for f in find(text, settings)
+        for f in (find_in_arguments if field.startswith(_ARGUMENTS) else find)(text, settings)
     ]
     spans = (
         pl.DataFrame(found, schema={"record_id": pl.String, "spans": SPAN}, orient="row")
@@ -104,6 +113,8 @@ STAGE = MapStage(
 # --- alone on files --------------------------------------------------------------------------------------
 
 ROW_SPAN = pl.Struct({"kind": pl.String(), "start": pl.Int32(), "end": pl.Int32()})
+BETWEEN = "\n\n"
+"""Between the texts of a row."""
 _FOUND = {"row": pl.get_index_type(), "spans": pl.List(ROW_SPAN), "anonymized": pl.String}
 
 
@@ -117,29 +128,34 @@ class AloneSettings(FindSettings):
         return self
 
 
-def _shown() -> pl.Expr:
-    """``text``, or of messages all that is shown: contents, reasoning and arguments of tool calls."""
-    turn = pl.element().struct
-    arguments = turn.field("tool_calls").list.eval(pl.element().struct.field("arguments"))
-    shown = pl.concat_list(turn.field("content"), turn.field("reasoning"), arguments.fill_null([]))
-    turns = pl.col("messages").list.eval(shown.list.drop_nulls().list.join("\n\n").replace("", None))
-    joined = turns.list.drop_nulls().list.join("\n\n").replace("", None)
-    return pl.when(pl.col("messages").is_null()).then("text").otherwise(joined).alias("text")
+def _shown(rows: pl.DataFrame) -> pl.DataFrame:
+    """``texts_of`` messages, and of a row without these its ``text``, in order."""
+    numbered = rows.with_row_index("record_id")
+    plain = numbered.filter(pl.col("messages").is_null() & pl.col("text").is_not_null()).select(
+        "record_id", message=pl.lit(0, pl.Int32), field=pl.lit("content"), text="text"
+    )
+    said = texts_of(numbered).filter(pl.col("text") != "")
+    return pl.concat([plain, said]).sort("record_id", "message", maintain_order=True)
 
 
 def judge_rows(rows: pl.DataFrame, settings: FindSettings) -> pl.DataFrame:
     """Of each text its counts, its ``spans`` and the text with placeholders; of a row without any, nulls."""
-    texts = rows.select(_shown()).with_row_index("row")
-    worth = texts.filter(settings.candidates(pl.col("text")))
-    found = [
-        (row, [{"kind": f.kind, "start": f.start, "end": f.end} for f in places], *replaced([text], [places]))
-        for row, text in worth.iter_rows()
-        if (places := find(text, settings))
-    ]
+    shown = _shown(rows).with_columns(worth=_candidates(settings))
+    texts = shown.group_by(row="record_id").agg("text", "field", pl.col("worth").any())
+    found = []
+    for row, parts, fields in texts.filter("worth").select("row", "text", "field").iter_rows():
+        arguments = {place for place, field in enumerate(fields) if field.startswith(_ARGUMENTS)}
+        places, masked = anonymized(parts, arguments, settings)
+        spans, start = [], 0
+        for part, within in zip(parts, places, strict=True):
+            spans += [{"kind": f.kind, "start": start + f.start, "end": start + f.end} for f in within]
+            start += len(part) + len(BETWEEN)
+        found.append((row, spans, BETWEEN.join(masked)))
     return (
-        texts.join(
-            pl.DataFrame(found, schema=_FOUND, orient="row"), on="row", how="left", maintain_order="left"
-        )
+        rows.select(pl.row_index("row"))
+        .join(texts.select("row", pl.col("text").list.join(BETWEEN)), on="row", how="left")
+        .join(pl.DataFrame(found, schema=_FOUND, orient="row"), on="row", how="left")
+        .sort("row")
         .select(
             spans=pl.when(pl.col("text").is_not_null()).then(pl.col("spans").fill_null([])),
             anonymized=pl.coalesce("anonymized", "text"),
@@ -156,9 +172,11 @@ ALONE = FileJudge(
     One row is written for each row of the inputs, in order: `row`, `total` and the number of each kind
     (`key`, `email`, `iban`, `id_card`, `bank_card`, `passport`, `ip`, `phone`, `plate`, `address`, `name`),
     `spans` (kind, start and end in characters of the text; of messages, of all contents, reasoning and
-    arguments of tool calls joined by blank lines), and `anonymized`, that text with placeholders such as
-    [EMAIL_1], the same for the same value. `--set 'kinds=["email", "phone"]'` looks for some kinds only,
-    `--set names=true` for names of people as well.
+    arguments of tool calls joined by blank lines, each that is not empty), and `anonymized`, that text with
+    placeholders such as [EMAIL_1], the same for the same value. Each text of a row is searched by itself;
+    arguments are shown as they were written, and searched for what their JSON spells: a span is then within
+    one string, or a number, whose placeholder is a string. `--set 'kinds=["email", "phone"]'` looks for some
+    kinds only, `--set names=true` for names of people as well.
     """,
     settings=AloneSettings,
     columns=pl.Schema({**COUNTS, "spans": pl.List(ROW_SPAN), "anonymized": pl.String()}),

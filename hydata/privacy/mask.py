@@ -10,11 +10,10 @@ later.
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import cache, reduce
 from operator import or_
@@ -196,31 +195,112 @@ def masked(texts: Sequence[str], settings: PrivacySettings) -> list[str]:
 def masked_messages(messages: tuple[Message, ...], settings: PrivacySettings) -> tuple[Message, ...]:
     """The messages of one request: contents and arguments of tool calls, which are JSON and stay so (a number
     becomes a string). Reasoning is neither sent nor exported, and stays."""
+    if not settings.anonymise:
+        return messages
     texts: list[str] = []
+    arguments: set[int] = set()
     for message in messages:
-        texts += [message.content, *(call.arguments for call in message.tool_calls)]
-    shown = masked(texts, settings)
+        texts.append(message.content)
+        arguments.update(range(len(texts), len(texts) + len(message.tool_calls)))
+        texts += [call.arguments for call in message.tool_calls]
+    _, shown = anonymized(texts, arguments, settings)
     if shown == texts:
         return messages
     rest = iter(shown)
     made = []
     for message in messages:
         content = next(rest)
-        calls = tuple(replace(call, arguments=_json(next(rest))) for call in message.tool_calls)
+        calls = tuple(replace(call, arguments=next(rest)) for call in message.tool_calls)
         made.append(replace(message, content=content, tool_calls=calls))
     return tuple(made)
 
 
-_BARE = re.compile(rf"([:,\[]\s*)(\[(?:{_TAG})_[0-9]{{1,6}}\])(?=\s*[,}}\]])")
+def anonymized(
+    texts: Sequence[str], arguments: Set[int], settings: FindSettings
+) -> tuple[list[list[Found]], list[str]]:
+    """What is found in each text of one record, and the texts with placeholders. Those at the places
+    ``arguments`` are of tool calls."""
+    found = [
+        find_in_arguments(text, settings) if place in arguments else find(text, settings)
+        for place, text in enumerate(texts)
+    ]
+    return found, replaced(texts, found, arguments)
 
 
-def _json(arguments: str) -> str:
-    """JSON in which a placeholder may stand in place of a number."""
-    try:
-        json.loads(arguments)
-    except ValueError:
-        return _BARE.sub(r'\1"\2"', arguments)
-    return arguments
+_ESCAPE = re.compile(
+    r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\(.)", re.DOTALL
+)
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_TOKEN = re.compile(
+    r"[\s\[\]{},:]++"
+    r'|(?:"(?P<string>[^"\\]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\]*+)*+)"'
+    r"|(?P<number>-?[0-9][0-9.eE+-]*+)|true|false|null|NaN|-?Infinity)(?=\s*+(?:[\[\]{},:]|\Z))"
+)
+_BARE = re.compile(rf'("(?:[^"\\]++|\\.)*+")|(\[(?:{_TAG})_[0-9]{{1,6}}\])', re.DOTALL)
+
+
+def find_in_arguments(text: str, settings: FindSettings) -> list[Found]:
+    """``find`` in the arguments of a tool call, places in the text as it was written. The finders see what
+    the escapes of JSON spell, and names beside values, which say what these are. A place is within one
+    string, or a whole number; in what is no JSON, or is cut off, it may be anywhere, as written or as spelt.
+    """
+    plain, starts, shifts = _unescaped(text)
+
+    def written(at: int) -> int:
+        return at + shifts[bisect_right(starts, at) - 1]
+
+    spelt = [Found(written(start), written(end), kind) for start, end, kind in find(plain, settings)]
+    values = _values(text)
+    if values is None:
+        return union([*spelt, *find(text, settings)]) if len(shifts) > 1 else spelt
+    made: list[Found] = []
+    value = done = 0
+    for start, end, kind in spelt:
+        while value < len(values) and values[value][0] < end:
+            first, last, string = values[value]
+            place = Found(max(first, start), min(last, end), kind) if string else Found(first, last, kind)
+            if last > start and place.start >= done and any(map(str.isalnum, text[place.start : place.end])):
+                made.append(place)
+                done = place.end
+            if last > end:  # the next one may be in it, too
+                break
+            value += 1
+    return made
+
+
+def _values(text: str) -> list[tuple[int, int, bool]] | None:
+    """Where the strings, without quotes, and the numbers of JSON stand, and which are strings; None if it is
+    no JSON. Tokens are read and nothing is built: nesting costs no stack, no digit or double key is lost."""
+    values = []
+    done = 0
+    while done < len(text):
+        token = _TOKEN.match(text, done)
+        if token is None:
+            return None
+        if token.lastgroup:
+            values.append((*token.span(token.lastgroup), token.lastgroup == "string"))
+        done = token.end()
+    return values
+
+
+def _unescaped(text: str) -> tuple[str, list[int], list[int]]:
+    """What the escapes in it spell; where pieces of that begin, and how much further each is in ``text``."""
+    pieces: list[str] = []
+    starts, shifts = [0], [0]
+    done = written = 0
+    for escape in _ESCAPE.finditer(text):
+        high, low, unit, letter = escape.groups()
+        if high:
+            spelt = chr(0x10000 + ((int(high, 16) & 0x3FF) << 10 | int(low, 16) & 0x3FF))
+        else:
+            spelt = chr(int(unit, 16)) if unit else _LETTERS.get(letter, letter)
+        pieces += (text[done : escape.start()], spelt)
+        written += escape.start() - done + 1
+        done = escape.end()
+        starts.append(written)
+        shifts.append(done - written)
+    pieces.append(text[done:])
+    return "".join(pieces), starts, shifts
 
 
 def masked_frame(frame: pl.DataFrame, columns: Sequence[str], settings: PrivacySettings) -> pl.DataFrame:
@@ -246,26 +326,33 @@ def masked_frame(frame: pl.DataFrame, columns: Sequence[str], settings: PrivacyS
     return pl.concat([others, pl.DataFrame(made, schema=rows.schema)]).sort("_row").drop("_row")
 
 
-def replaced(texts: Sequence[str], found: Sequence[Sequence[Found]]) -> list[str]:
-    """The texts of one record with placeholders in place of what was found in each."""
+def replaced(
+    texts: Sequence[str], found: Sequence[Sequence[Found]], arguments: Set[int] = frozenset()
+) -> list[str]:
+    """The texts of one record with placeholders in place of what was found in each. Those at the places
+    ``arguments`` are of tool calls: JSON stays JSON."""
     if not any(found):
         return list(texts)
     known: dict[tuple[Kind, str], int] = {}
     last: dict[str, int] = defaultdict(int)
     made = []
-    for text, places in zip(texts, found, strict=True):
+    for number, (text, places) in enumerate(zip(texts, found, strict=True)):
         pieces = []
         done = 0
         for start, end, kind in places:
             pieces.append(_passed(text[done:start], last))
-            value = kind, "".join(filter(str.isalnum, text[start:end].translate(_WIDE).casefold()))
+            said = _unescaped(text[start:end])[0] if number in arguments else text[start:end]
+            value = kind, "".join(filter(str.isalnum, said.translate(_WIDE).casefold()))
             tag = kind.upper()
             if value not in known:
                 known[value] = last[tag] = last[tag] + 1
             pieces.append(f"[{tag}_{known[value]}]")
             done = end
         pieces.append(_passed(text[done:], last))
-        made.append("".join(pieces))
+        shown = "".join(pieces)
+        if places and number in arguments and _values(text) is not None:
+            shown = _BARE.sub(lambda bare: bare[1] or f'"{bare[2]}"', shown)
+        made.append(shown)
     return made
 
 

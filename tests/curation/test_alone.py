@@ -141,6 +141,106 @@ def test_personal_data_in_reasoning_and_tool_calls_is_found(tmp_path: Path) -> N
         assert found["anonymized"].to_list() == [masked, "Write to Bob.", None]
 
 
+def test_calls_and_reasoning_in_every_spelling(tmp_path: Path) -> None:
+    nested = {"function": {"name": "mail", "arguments": {"to": "ann@corp.example"}}}
+    flat = {"id": "2", "name": "mail", "arguments": {"to": "ann@corp.example"}}
+    turns = [
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning_content": "Ask bob@corp.example.",
+            "tool_calls": calls,
+        }
+        for calls in ([nested], [flat], [{**flat, "arguments": json.dumps(flat["arguments"])}])
+    ]
+    path = _written(tmp_path / "in.jsonl", *({"messages": [turn]} for turn in turns))
+    rows = _read(path)
+    for kind in (nested, flat):
+        frame = pl.DataFrame({"messages": [[{**turns[0], "tool_calls": [kind]}]]})
+        frame.write_parquet(tmp_path / "in.parquet")
+        rows = pl.concat([rows, _read(tmp_path / "in.parquet")])
+    for (turn,) in rows["messages"]:
+        assert turn["reasoning"] == "Ask bob@corp.example."
+        assert turn["tool_calls"][0]["name"] == "mail"
+        assert json.loads(turn["tool_calls"][0]["arguments"]) == {"to": "ann@corp.example"}
+
+
+def test_every_text_of_a_part_is_read(tmp_path: Path) -> None:
+    content = [
+        {"type": "input_text", "text": "Tea?"},
+        {"text": "Or water?"},
+        {"type": "refusal", "refusal": "No."},
+        {"type": "input_audio", "input_audio": {"data": ""}},
+        {"type": "text", "text": None},
+    ]
+    path = _written(tmp_path / "in.jsonl", {"messages": [{"role": "user", "content": content}]})
+    assert _read(path)["text"].to_list() == ["Tea?\n\nOr water?\n\nNo."]
+    for part in (
+        {"type": "tool_result", "content": "ann@corp.example"},
+        {"text": 5},
+        {"type": []},
+        "Tea?",
+        1,
+    ):
+        turn = {"role": "user", "content": [*content, part]}
+        _written(path, {"messages": []}, {"messages": [turn]})
+        with pytest.raises(ConfigError, match=r"line 2.* a part of a content") as raised:
+            _read(path)
+        assert "ann@" not in str(raised.value)
+
+
+def test_arguments_keep_their_digits(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    arguments = '{"n":123456789012345678901234567,"x":[1.10,-0.0,1E5,NaN],"s":"\\ud83d\\ude00 \\ud800 1.10"}'
+    turn = f'{{"role": "user", "content": [], "tool_calls": [{{"name": "f", "arguments": {arguments}}}]}}'
+    path.write_text(f'{{"score": NaN, "messages": [{turn}], "n": 1.10}}\n', "utf-8")
+    (read,) = _read(path)["messages"][0]
+    assert read["tool_calls"][0]["arguments"] == arguments.replace("\\ud83d\\ude00 \\ud800", "😀 \ufffd")
+    twice = turn.replace('"x"', '"n"')
+    path.write_text(f'{{"messages": []}}\n{{"messages": [{twice}]}}\n', "utf-8")
+    with pytest.raises(ConfigError, match=r"line 2.*a key twice"):
+        _read(path)
+    deep = "[" * 2_000 + "]" * 2_000
+    path.write_text(f'{{"messages": []}}\n{{"messages": [{turn}], "deep": {deep}}}\n', "utf-8")
+    with pytest.raises(ConfigError, match=r"line 2.*hundreds deep"):
+        _read(path)
+
+
+def test_what_parquet_does_not_hold_as_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    turn = {"role": "user", "content": "Tea?"}
+    for wrong, said in (
+        ({"content": [{"type": "text", "text": "Tea?"}]}, "JSONL"),
+        ({"reasoning": ["Tea?"]}, "reasoning of messages holds"),
+        ({"tool_calls": "[]"}, "tool_calls hold"),
+        ({"tool_calls": [{"name": "f", "arguments": [1]}]}, "arguments of messages holds"),
+    ):
+        pl.DataFrame({"messages": [[{**turn, **wrong}]]}).write_parquet(path)
+        with pytest.raises(ConfigError, match=said):
+            _read(path)
+    turns = [
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": arguments}]}
+        for arguments in ({"to": "é"}, None)
+    ]
+    pl.DataFrame({"messages": [[turn] for turn in turns]}).write_parquet(path)
+    rows = _read(path)
+    assert [turn["tool_calls"][0]["arguments"] for (turn,) in rows["messages"]] == ['{"to":"é"}', None]
+    assert rows["text"].to_list() == ["", ""]
+    turns[0]["tool_calls"][0]["arguments"] = {"to": [b"Tea?"]}
+    pl.DataFrame({"messages": [turns]}).write_parquet(path)
+    with pytest.raises(ConfigError, match="arguments of messages holds"):
+        _read(path)
+    pl.DataFrame({"messages": [[{**turn, "tool_calls": []}]]}).write_parquet(path)
+    assert _read(path)["text"].to_list() == ["Tea?"]
+
+
+def test_an_error_names_columns_and_no_other_keys(tmp_path: Path) -> None:
+    path = _written(tmp_path / "in.jsonl", {"secret.person@example.org": 1, "13812345678": 1, "body": "Tea."})
+    with pytest.raises(ConfigError, match="it has body, 2 that may be no names; name one") as raised:
+        _read(path)
+    assert "secret" not in str(raised.value)
+
+
 def test_an_error_tells_where_and_not_what(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "Tea."}\n{"text": "ann@corp.example", "text": 5}\n', "utf-8")

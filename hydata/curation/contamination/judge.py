@@ -285,9 +285,10 @@ ALONE = FileJudge(
     One row is written for each row of the inputs, in order: `row`, `contaminated`, the `benchmark` and `item`
     that it is likest and the `part` (question, choices, answer) that it repeats; `overlap` (the share of the
     item's words that the row repeats in n-grams) and `span` (the longest run of words that both have);
-    `similarity` (a cosine), `agreement` of numbers, and `paraphrase`, which is made of both. With `--set`:
-    `overlap` and `paraphrase` (thresholds), `words` and `characters` (the n of n-grams), `encoder` (none: no
-    paraphrases; bundled: translations as well).
+    `similarity` (a cosine), `agreement` of numbers, and `paraphrase`, which is made of both; of functions, of
+    the cosine, the words, the code and the shapes of the examples. With `--set`: `overlap` and `paraphrase`
+    (thresholds), `words` and `characters` (the n of n-grams), `encoder` (none: no paraphrases; bundled:
+    translations as well).
     """,
     settings=AloneSettings,
     columns=pl.Schema(
