@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import FOLDED, Finder, Place, digits, matches_at, near, places, starts, words
+from hydata.privacy.finder import FOLDED, Finder, Place, digits, matches_at, near, starts, words
 from hydata.privacy.hints import NUMBER, Has, Hint, Maybe
 
 # --- e-mail ----------------------------------------------------------------------------------------------
@@ -91,7 +91,8 @@ _SHAPED_SPOT = re.compile(
     rf"{_SIX}(?:(?<=[0-9])[0-9]++)?"
 )
 """The same of the shapes, none of which is of single digits."""
-_START = rf"{_NOT_BEFORE})(?:(?!\+)|(?<![0-9][ \n]))"
+_NO_TERM = r"(?:(?!\+)|(?<![0-9][ \n]))"
+_START = rf"{_NOT_BEFORE}){_NO_TERM}"
 """No number goes on here, no sum of money, no term with its sign."""
 _END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿]|-[0-9])"
 _EXTENSION = r"(?:\s?(?:x|ext\.?\s?|转)[0-9]{1,6})?"
@@ -111,6 +112,8 @@ _SHAPES = re.compile(
     rf"|00(?:{_CODES})(?:[ -][0-9]{{2,5}}){{2,4}}"
     rf"){_END}"
 )
+_NEXT = re.compile(_SHAPES.pattern.replace(_NO_TERM, ""))
+"""The same right behind a telephone number, which is no sum's first term."""
 _ANY = re.compile(
     rf"{_START}(?:\+?\(?[0-9])(?:{_GAP}{{0,3}}[0-9]){{6,15}}(?:-[0-9]{{1,5}})?{_EXTENSION}(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿])"
 )
@@ -143,7 +146,12 @@ _SAYS_SO = Hint(
 
 def find_phones(text: str, has: Has) -> Iterator[Place]:
     """Numbers whose form is a telephone's alone, and others beside a word that says so."""
-    yield from places(matches_at(starts(_SHAPED_SPOT, text), _SHAPES, text))
+    last = 0
+    for start in starts(_SHAPED_SPOT, text):
+        shapes = _NEXT if last and start == last + 1 else _SHAPES
+        if start >= last and (match := shapes.match(text, start)):
+            last = match.end()
+            yield start, last
     if not has(_SAYS_SO):
         return
     for match in matches_at(starts(_SPOT, text), _ANY, text):

@@ -42,6 +42,9 @@ NO_DIGIT = r"(?<![0-9A-Za-z_.])"
 """No number, word or decimal goes on here. Chinese characters may stand on either side of a value, so that
 ``\\b`` and ``\\w`` would not do."""
 
+DASHES = r"\u00a0‐-–-"
+"""In a set of characters: those that group digits as a space does, also where no line may break."""
+
 
 class Found(NamedTuple):
     """Characters ``[start, end)`` of a text that hold a value of this kind."""

@@ -148,7 +148,6 @@ def test_cheaper_starts_hide_no_match() -> None:
             (starts(contact._SHAPED_SPOT, text), contact._SHAPES),
             (starts(contact._SPOT, text), contact._ANY),
             (starts(banking._CHECK, text, back=2), banking._IBAN),
-            (banking._runs(text), banking._CARD),
             (documents._numbers(text), documents._NUMBERED),
         ):
             spans = [match.span() for match in matches_at(some, pattern, text)]

@@ -362,3 +362,51 @@ def test_letters_that_grow_in_lower_case_shift_nothing() -> None:
     text = "İİİİ password: Zt9x7Qw2LmP4 end"
     (found,) = find(text, FindSettings())
     assert text[found.start : found.end] == "Zt9x7Qw2LmP4"
+
+
+CARDS = (
+    *("4111111111111111", "5555555555554444", "378282246310005", "30569309025904", "6011111111111117"),
+    *("3530111333300000", "4012888888881881", "5105105105105100", "371449635398431", "38520000023237"),
+    *("6200000000000005", "2223003122003222"),
+)
+
+
+def _in_fours(number: str) -> str:
+    return " ".join(number[at : at + 4] for at in range(0, len(number), 4))
+
+
+@pytest.mark.parametrize("count", [12, 40])
+def test_of_cards_in_a_row_none_is_left(count: int) -> None:
+    assert masked(["4111111111111111 " * count], ALL) == ["[BANK_CARD_1] " * count]
+    assert masked(["4111-1111-1111-1111-" * count], ALL) == ["[BANK_CARD_1]-" * count]
+
+
+def test_of_many_cards_each_is_found() -> None:
+    names = [f"[BANK_CARD_{number + 1}]" for number in range(len(CARDS))]
+    for between in (" ", "\u00a0", "-", "\n", ","):
+        assert masked([between.join(CARDS)], ALL) == [between.join(names)]
+    assert masked([" ".join(map(_in_fours, CARDS))], ALL) == [" ".join(names)]
+
+
+@pytest.mark.parametrize("card", [*CARDS, "4111 1111 1111 1111", "3782 822463 10005", "3056 930902 5904"])
+@pytest.mark.parametrize("after", [" 12/27", " 12/27 123", " 42", "-1", " 12-27", " 7 8 9 10", ",12,123"])
+def test_what_stands_behind_a_card_hides_no_card(card: str, after: str) -> None:
+    assert kinds(f"paid: {card}{after}")[0] == (card, "bank_card")
+    # By chance the number before it makes a card of another issuer with it.
+    assert card in kinds(f"42 {card}{after}")[0][0]
+
+
+def test_rows_of_sums_are_no_cards() -> None:
+    assert kinds("# 9 18 27 36 45 54 63 72 81 90") == []
+    assert kinds("[12 24 36 48 60 72 84 96 108 120]\n472547338\n+960397912423686\n-------") == []
+
+
+def test_of_telephone_numbers_in_a_row_none_is_left() -> None:
+    for between in (" ", "\n"):
+        assert masked([f"+1 415 555 2671{between}" * 60], ALL) == [f"[PHONE_1]{between}" * 60]
+
+
+def test_a_text_whose_values_hide_each_other_is_a_place_as_a_whole() -> None:
+    token = "SG." + "a1" * 32 + "." + "b2" * 64
+    assert masked([token * 12], ALL) == ["[KEY_1]" * 12]
+    assert masked([token * 60 + " end"], ALL) == ["[KEY_1]"]
