@@ -36,7 +36,6 @@ _USERINFO = re.compile(r"://[^\s/@]{1,200}$")
 
 
 _SIGN = Hint(("@",))
-_SAID = Hint(("at]", "at)", "at }"))
 _IN_BRACKETS = Hint(shapes=(("[({", Maybe(" "), "aA", "tT", Maybe(" "), "])}"),))
 
 
@@ -70,7 +69,7 @@ def _ended_by(
             yield found.start(), last
 
 
-EMAIL = Finder("email", find_emails, hints=(_SIGN, _SAID), needs=(_IN_BRACKETS,))
+EMAIL = Finder("email", find_emails, hints=(_SIGN, _IN_BRACKETS))
 
 
 # --- telephone -------------------------------------------------------------------------------------------

@@ -68,8 +68,7 @@ _SERVICES = Hint(
 _LINK = Hint(("://",))
 _CARRIED = Hint(("bearer", "basic "))
 _KEY = Hint(("key",))
-_SECRETS = Hint(words("token secret passw passphrase pwd 密码 口令 密钥 令牌"))
-_CALLED_SECRET = Hint(_SECRETS.words, (FOLDED,))
+_CALLED_SECRET = Hint(words("token secret passw passphrase pwd 密码 口令 密钥 令牌"), (FOLDED,))
 _BLOCK = Hint(("-----begin",))
 
 
@@ -126,6 +125,4 @@ def _blocks(text: str) -> Iterator[Place]:
         yield match.start(), last
 
 
-KEY = Finder(
-    "key", find_keys, hints=(_SERVICES, _LINK, _CARRIED, _KEY, _SECRETS, _BLOCK), needs=(_CALLED_SECRET,)
-)
+KEY = Finder("key", find_keys, hints=(_SERVICES, _LINK, _CARRIED, _KEY, _CALLED_SECRET, _BLOCK))
