@@ -309,6 +309,10 @@ HOSTILE = (
         "::",
         "ab:",
         "key=",
+        "pwd=",
+        "api_key=",
+        "pwd=1",
+        "token=1xxx",
         "-----BEGIN PRIVATE KEY-----",
         "eyJ",
     ),
@@ -317,6 +321,8 @@ HOSTILE = (
         "路1号",
         "call 1234567 ",
         "4111111111111111 ",
+        "4112 ",
+        "+14155552671 ",
         "(1",
         "http://a:b",
         "[EMAIL_1]",
@@ -410,3 +416,13 @@ def test_a_text_whose_values_hide_each_other_is_a_place_as_a_whole() -> None:
     token = "SG." + "a1" * 32 + "." + "b2" * 64
     assert masked([token * 12], ALL) == ["[KEY_1]" * 12]
     assert masked([token * 60 + " end"], ALL) == ["[KEY_1]"]
+
+
+def test_a_long_secret_is_found_to_its_end() -> None:
+    secret = "a1b2c3d4" * 200
+    assert kinds(f"token={secret}, and so on") == [(secret, "key")]
+    assert kinds(f"pwd=tokens pwd={secret}.") == [(secret, "key")]
+    assert kinds("password: use_pwd: h7nter2 token=call1me() pwd=xxxpwd=h7nter2x") == [
+        ("h7nter2", "key"),
+        ("h7nter2x", "key"),
+    ]
