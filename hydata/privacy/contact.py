@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import FOLDED, Finder, Place, digits, matches_at, near, starts, words
+from hydata.privacy.finder import DASHES, FOLDED, Finder, Place, digits, matches_at, near, starts, words
 from hydata.privacy.hints import NUMBER, Has, Hint, Maybe
 
 # --- e-mail ----------------------------------------------------------------------------------------------
@@ -79,14 +79,19 @@ _CODES = (
     "29[0178]|35[0-9]|37[0-9]|38[0-35-79]|42[0137]|50[0-9]|59[0-9]|67[0-9]|68[0-35-9]|69[0-2]|8[05]0|85[2356]|"
     "88[0126]|96[0-8]|97[0-7]|99[2-68]"
 )
-_GAP = r"[ \u00a0.\-‐-–()]"
+_GAP = rf"[ .(){DASHES}]"
+_ANY_GAP = rf"[ .(){DASHES}/]"
+"""Of a number with its country; others with a stroke are too like dates and fractions."""
+_DASH = r"[‐-–-]"
+_BETWEEN = rf"[ {DASHES}]"
 _NOT_BEFORE = r"(?<![0-9A-Za-z_.+$€£¥￥#=-]"
-_SIX = rf"(?=(?:{_GAP}{{0,3}}[0-9]){{5}})"
+_SIX = rf"(?=(?:{_ANY_GAP}{{0,3}}[0-9]){{5}})"
 _SPOT = re.compile(rf"[+(0-9]{_NOT_BEFORE}[+(0-9]){_SIX}(?:(?<=[0-9])[0-9]++)?")
 """Where a number can start that has six digits."""
 _SHAPED_SPOT = re.compile(
     rf"[+(0-9]{_NOT_BEFORE}[+(0-9])"
-    r"(?:(?<=\+)|(?<=\()(?=[0-9]{3})|(?<=[0-9])(?=[0-9]{2}|6|[.-][2-9])|(?<=1)(?=[ .-]?\([0-9]{3}\)))"
+    rf"(?:(?<=\+)|(?<=\()(?=[0-9]{{3}})|(?<=[0-9])(?=[0-9]{{2}}|6|[.{DASHES}][2-9])"
+    rf"|(?<=1)(?=[ .{DASHES}]?\([0-9]{{3}}\)))"
     rf"{_SIX}(?:(?<=[0-9])[0-9]++)?"
 )
 """The same of the shapes, none of which is of single digits."""
@@ -98,17 +103,18 @@ _EXTENSION = r"(?:\s?(?:x|ext\.?\s?|转)[0-9]{1,6})?"
 _SHAPES = re.compile(
     rf"{_START}(?:"
     # +CC and up to 15 digits in all
-    rf"\+(?:{_CODES})(?:{_GAP}{{0,3}}[0-9]){{5,13}}{_EXTENSION}"
+    rf"\+(?:{_CODES})(?:{_ANY_GAP}{{0,3}}[0-9]){{5,13}}{_EXTENSION}"
     # Chinese mobile
-    r"|(?:(?:00)?86[ -]?)?1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})"
+    rf"|(?:(?:00)?86{_BETWEEN}?)?1[3-9][0-9](?:[0-9]{{8}}|{_BETWEEN}[0-9]{{4}}{_BETWEEN}[0-9]{{4}})"
     # Chinese landline with area code and extension, service numbers
-    r"|(?:\(0[1-9][0-9]{1,2}\) ?|0[1-9][0-9]{1,2}-)[2-9][0-9]{2,3}[ -]?[0-9]{4}(?:-[0-9]{1,5})?"
-    r"|[48]00[ -][0-9]{3}[ -]?[0-9]{4}"
+    rf"|(?:\(0[1-9][0-9]{{1,2}}\){_BETWEEN}?|0[1-9][0-9]{{1,2}}{_DASH})[2-9][0-9]{{2,3}}{_BETWEEN}?[0-9]{{4}}"
+    rf"(?:{_DASH}[0-9]{{1,5}})?"
+    rf"|[48]00{_BETWEEN}[0-9]{{3}}{_BETWEEN}?[0-9]{{4}}"
     # North American, and what is written like it
-    rf"|(?:(?:001|1)[ .-]?)?\([0-9]{{3}}\) ?[0-9]{{3}}[ .-][0-9]{{4}}{_EXTENSION}"
-    rf"|(?:(?:001|1)[.-])?[2-9][0-9]{{2}}([.-])[0-9]{{3}}\1[0-9]{{4}}{_EXTENSION}"
+    rf"|(?:(?:001|1)[ .{DASHES}]?)?\([0-9]{{3}}\){_BETWEEN}?[0-9]{{3}}[ .{DASHES}][0-9]{{4}}{_EXTENSION}"
+    rf"|(?:(?:001|1)[.{DASHES}])?[2-9][0-9]{{2}}([.{DASHES}])[0-9]{{3}}\1[0-9]{{4}}{_EXTENSION}"
     # 00 and a country code, in groups
-    rf"|00(?:{_CODES})(?:[ -][0-9]{{2,5}}){{2,4}}"
+    rf"|00(?:{_CODES})(?:{_BETWEEN}[0-9]{{2,5}}){{2,4}}"
     rf"){_END}"
 )
 _NEXT = re.compile(_SHAPES.pattern.replace(_NO_TERM, ""))

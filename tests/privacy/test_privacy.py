@@ -426,3 +426,38 @@ def test_a_long_secret_is_found_to_its_end() -> None:
         ("h7nter2", "key"),
         ("h7nter2x", "key"),
     ]
+
+
+@pytest.mark.parametrize("gap", [" ", "\u00a0", "-", "\u2010", "\u2011", "\u2012", "\u2013"])
+def test_any_space_or_dash_may_group_a_value(gap: str) -> None:
+    for value, kind in (
+        (f"4111{gap}1111{gap}1111{gap}1111", "bank_card"),
+        (f"138{gap}1234{gap}5678", "phone"),
+        (f"(212){gap}555{gap}1234", "phone"),
+        (f"400{gap}820{gap}8820", "phone"),
+    ):
+        assert kinds(f"x {value} y") == [(value, kind)]
+    if not gap.isspace():
+        assert kinds(f"010{gap}62345678") == [(f"010{gap}62345678", "phone")]
+    assert kinds("+4930/123456") == [("+4930/123456", "phone")]
+
+
+def test_what_a_reader_takes_for_plain_ascii_hides_nothing() -> None:
+    for value, kind in (
+        ("john．doe＠b．com", "email"),
+        ("138－1234－5678", "phone"),
+        ("4111\u00ad1111\u200b1111\u20601111", "bank_card"),
+        ("jo\u200bhn@b\u00ad.com", "email"),
+        ("1\ufeff3812345678", "phone"),
+    ):
+        text = f"😀 {value} 中\u200b文"
+        assert kinds(text) == [(value, kind)]
+        assert pl.select(ALL.candidates(pl.lit(pl.Series([text])))).to_series().all()
+        assert masked([masked([text], ALL)[0]], ALL) == masked([text], ALL)
+    assert kinds("password＝hunter2x9") == [("hunter2x9", "key")]
+
+
+def test_a_letter_of_full_width_or_a_hidden_sign_hides_no_plain_value() -> None:
+    assert kinds("电话13812345678，5个Ａ") == [("13812345678", "phone")]
+    assert kinds("13812345678\u200b99") == [("13812345678", "phone")]
+    assert kinds("👩\u200d👩 met") == []
