@@ -84,10 +84,12 @@ def near(text: str, start: int, context: re.Pattern[str], reach: int = 40, *, ac
     """Whether ``context`` matches in the ``reach`` characters before ``start``, in the same sentence (a
     full stop and a space, a Chinese one and a blank line end it) or ``across`` sentences, with no other
     number in between: of values in a row each next one is near when the one before has been found."""
-    before = text[max(0, start - reach) : start]
-    sentence = 0 if across else max((end.end() for end in _ENDS.finditer(before)), default=0)
-    last = max((match.end() for match in context.finditer(before, sentence)), default=None)
-    return last is not None and _BETWEEN.search(before, last) is None
+    first = max(0, start - reach)
+    sentence = (
+        first if across else max((end.end() for end in _ENDS.finditer(text, first, start)), default=first)
+    )
+    last = max((match.end() for match in context.finditer(text, sentence, start)), default=None)
+    return last is not None and _BETWEEN.search(text, last, start) is None
 
 
 _BETWEEN = re.compile(r"[0-9]{4}|\](?![\s,;:、，；/和及与]*(?:and|or)?\s*$)")
