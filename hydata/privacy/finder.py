@@ -92,7 +92,7 @@ def near(text: str, start: int, context: re.Pattern[str], reach: int = 40, *, ac
     return last is not None and _BETWEEN.search(text, last, start) is None
 
 
-_BETWEEN = re.compile(r"[0-9]{4}|\](?![\s,;:、，；/和及与]*(?:and|or)?\s*$)")
+_BETWEEN = re.compile(r"[0-9]{4}|\](?!(?:[\s,;:、，；/和及与\]]|and|or)*+$)")
 _ENDS = re.compile(r"[.!?。！？\n](?:(?<=[.!?])[ \n]|(?<=[。！？])|(?<=\n)\s*\n)")
 
 

@@ -55,8 +55,9 @@ _TOLD_APART = Hint(
 """What a reader takes for plain ASCII. Chinese punctuation is none: few texts have the rest."""
 _HOLE = "]"
 """Stands for a placeholder, or for a value that was found, while more is looked for. No value holds one."""
-ROUNDS = 20
-"""More than a text takes in earnest: of values after one word for them 16 are within its reach."""
+ROUNDS = 30
+"""More than a text takes in earnest: of values behind one word for them 24 are within its reach, the shortest
+placeholder and comma counted, and each is known when the one before has been found."""
 
 
 class FindSettings(Settings):

@@ -461,3 +461,11 @@ def test_a_letter_of_full_width_or_a_hidden_sign_hides_no_plain_value() -> None:
     assert kinds("电话13812345678，5个Ａ") == [("13812345678", "phone")]
     assert kinds("13812345678\u200b99") == [("13812345678", "phone")]
     assert kinds("👩\u200d👩 met") == []
+
+
+def test_of_passports_behind_one_word_all_within_reach_are_found() -> None:
+    found = find("passport: " + ",".join(f"A12345{number}" for number in range(10, 50)) + " end", ALL)
+    assert 15 < len(found) < 30
+    assert masked(["cards 1234567890123, 1234567890124 and 1234567890125"], ALL) == [
+        "cards [BANK_CARD_1], [BANK_CARD_2] and [BANK_CARD_3]"
+    ]
