@@ -163,16 +163,17 @@ def _chinese(text: str) -> Iterator[Place]:
 _BEFORE_WORD = Hint(
     shapes=(
         (DIGIT, Maybe(UPPER), " ", UPPER + span("À", "Þ")),
+        *((DIGIT, Maybe(UPPER), " ", *word, " ") for word in words("de da do del la of the")),
         *(
-            (DIGIT, " ", DIGIT, Maybe(DIGIT), Maybe(DIGIT), *end, " ", UPPER)
+            (DIGIT, Maybe(UPPER), " ", DIGIT, Maybe(DIGIT), Maybe(DIGIT), *end)
             for end in ("st", "nd", "rd", "th")
         ),
     )
 )
 _NAMED_STREET = Hint(
-    (*(f" {word.lower()} " for word in _BEFORE_NAME if word != "Via"), *(f"{word} " for word in _ABROAD))
+    tuple(f"{word}{end}" for word in _ABROAD for end in " ,"),
+    tuple((*word, " ") for word in _BEFORE_NAME),
 )
-_BOX_HINT = Hint((" box ",))
 _BOX_NUMBER = Hint(shapes=(("bB", "oO", "xX", " ", DIGIT),))
 _HOUSE_NUMBER = Hint(shapes=((DIGIT + _NUMERALS, Maybe(" "), "号弄栋幢號室"),))
 
@@ -190,6 +191,5 @@ def find_addresses(text: str, has: Has) -> Iterator[Place]:
 ADDRESS = Finder(
     "address",
     find_addresses,
-    hints=(_BEFORE_WORD, _NAMED_STREET, _BOX_HINT, _HOUSE_NUMBER),
-    needs=(_BOX_NUMBER,),
+    hints=(_BEFORE_WORD, _NAMED_STREET, _BOX_NUMBER, _HOUSE_NUMBER),
 )

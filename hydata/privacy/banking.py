@@ -11,19 +11,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import Finder, Place, digits, matches_at, near, starts, words
+from hydata.privacy.finder import DASHES, Finder, Place, digits, matches_at, near, starts, words
 from hydata.privacy.hints import NUMBER, Has
 
-_CARD = re.compile(
-    r"[1-9](?:(?<![0-9A-Za-z_.+$€£¥￥#-][1-9])(?<!# [1-9])(?:[ -]?[0-9]){11,18}+"
-    r"(?![0-9A-Za-z_]|[.,][0-9]|[ -][0-9])"
-    r"|(?:(?<=#[1-9])|(?<=# [1-9]))(?:[ -]?[0-9]){11,18}(?![0-9A-Za-z_]|[.,][0-9]))"
-)
-_RUN = re.compile(r"[0-9](?<![0-9][0-9])(?<![0-9][ -][0-9])(?:[ -]?[0-9]){11,}+")
+_GAP = rf"[ {DASHES}]"
+_RUN = re.compile(rf"[0-9](?<![0-9][0-9])(?<![0-9]{_GAP}[0-9])(?:{_GAP}?[0-9]){{11,}}+")
 _LONGEST = 19 + 18
 """Characters of a card of 19 digits in groups of one."""
+_GROUPED = tuple(
+    re.compile(rf"[1-9]{shape}(?![0-9])")
+    for shape in (
+        r"[0-9]{11,18}",
+        *(
+            rf"[0-9]{{3}}({_GAP})" + r"\1".join(f"[0-9]{{{size}}}" for size in sizes)
+            for sizes in ((4, 4, 4, 3), (4, 4, 4), (6, 5), (6, 4), (4, 4, 3), (4, 4, 2), (4, 4, 1))
+        ),
+    )
+)
+"""How cards are printed, the longest first: groups in which one is known that does not end with its run."""
+_PRINTED = re.compile(
+    rf"[2-6](?<![0-9][2-6])[0-9]{{3}}(?=[0-9]{{8}}|{_GAP}(?:[0-9]{{4}}|[0-9]{{6}})(?:{_GAP}))"
+)
+"""Where one that an issuer gave may begin."""
+_GOES_ON_BEFORE = re.compile(r"[0-9A-Za-z_.+$€£¥￥-]")
+_GOES_ON_AFTER = re.compile(r"[0-9A-Za-z_]|\.[0-9]")
 _ISSUERS = re.compile(
-    r"4[0-9]{15}|4[0-9]{18}|(?:5[1-5]|2[2-7])[0-9]{14}|3[47][0-9]{13}|3(?:0[0-5]|[689])[0-9]{12}|"
+    r"4[0-9]{15}|4[0-9]{18}|(?:5[1-5]|2[2-7])[0-9]{14}|3[47][0-9]{13}|(?:30[0-5][0-9]|3[689][0-9]{2})[0-9]{10}|"
     r"35[0-9]{14}|6(?:011|4[4-9]|5)[0-9]{12,13}|62[0-9]{14,17}|(?:50|5[6-9]|6)[0-9]{15}"
 )
 """Visa, Mastercard, American Express, Diners Club, JCB, Discover, UnionPay, Maestro and their lengths."""
@@ -37,35 +50,67 @@ _NOT = re.compile(r"id(?:entity|entification)? cards?(?![a-z])|身份证", re.IG
 
 def luhn(number: str) -> bool:
     """Whether the last digit checks the others (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(number)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 * (value > 9)
-    return total % 10 == 0
+    return (sum(map(int, number[::-2])) + sum(map(_DOUBLED.__getitem__, number[-2::-2]))) % 10 == 0
+
+
+_DOUBLED = {str(digit): 2 * digit - 9 * (digit > 4) for digit in range(10)}
 
 
 def find_bank_cards(text: str, _: Has) -> Iterator[Place]:
     """Numbers of 12 to 19 digits beside a word for a card; without one, only what is an issuer's and
-    checks."""
-    for match in matches_at(_runs(text), _CARD, text):
-        number = digits(match[0])
-        issued = len(set(number)) > 1 and _ISSUERS.fullmatch(number) is not None and luhn(number)
-        said = near(text, match.start(), _WORDS, across=True) and not near(text, match.start(), _NOT, 32)
-        if issued or said:
-            yield match.span()
-
-
-def _runs(text: str) -> Iterator[int]:
-    """Where a card can start: at the beginning of a run of digits, or behind a space where the rest of the
-    run is no longer than a card, which ends with it."""
+    checks. Of several in a run of digits each is found, whatever stands behind it."""
     for run in _RUN.finditer(text):
-        start, end = run.span()
-        yield start
-        for space in _SPACE.finditer(text, max(start, end - _LONGEST - 1), end):
-            yield space.end()
+        begin, end = run.span()
+        done = 0
+        for start in _starts(text, begin, end):
+            if start < done or (start == begin and _GOES_ON_BEFORE.match(text, begin - 1, begin)):
+                continue
+            ends = [at for at in _ends(text, start, end) if at < end or not _GOES_ON_AFTER.match(text, end)]
+            card = next((at for at in ends if _issued(digits(text[start:at]))), None)
+            alone = bool(ends) and (start in (begin, done + 1) or ends[-1] == end)
+            # Of a number that does not check a comma and digits may be the rest.
+            decimal = bool(ends) and ends[-1] == end and _DECIMALS.match(text, end) is not None
+            if card is None and alone and not decimal and _said(text, start):
+                card = ends[-1]
+            if card is not None:
+                yield start, card
+                done = card
 
 
-_SPACE = re.compile(" ")
+def _starts(text: str, begin: int, end: int) -> Iterator[int]:
+    """Where a card can start in a run of digits: at its beginning, as one is printed, or behind a space where
+    the rest of the run is no longer than a card."""
+    last = max(begin, end - _LONGEST - 1)
+    yield begin
+    for printed in _PRINTED.finditer(text, begin + 1, end):
+        if printed.start() >= last:
+            break
+        yield printed.start()
+    for group in _GROUP.finditer(text, last, end):
+        yield group.start()
+
+
+def _ends(text: str, start: int, end: int) -> list[int]:
+    """Where a card that starts here can end: as one is printed, or else with the run."""
+    ends = [match.end() for shape in _GROUPED if (match := shape.match(text, start, end))]
+    if end - start <= _LONGEST and text[start] != "0" and 12 <= len(digits(text[start:end])) <= 19:
+        ends.append(end)
+    return ends
+
+
+def _issued(number: str) -> bool:
+    """Whether it is an issuer's and checks."""
+    return _ISSUERS.fullmatch(number) is not None and luhn(number) and len(set(number)) > 1
+
+
+def _said(text: str, start: int) -> bool:
+    """Whether a word for a card stands before."""
+    return near(text, start, _WORDS, across=True) and not near(text, start, _NOT, 32)
+
+
+_GROUP = re.compile(r"[1-9](?<![0-9][1-9])[0-9]{3}")
+"""Rows of sums have shorter ones: 36 45 54 63 72 81 90 passes for a card."""
+_DECIMALS = re.compile(r",[0-9]")
 BANK_CARD = Finder("bank_card", find_bank_cards, hints=(NUMBER,))
 
 _LENGTHS = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hydata.privacy.finder import FOLDED, Finder, Place, digits, matches_at, near, places, starts, words
+from hydata.privacy.finder import DASHES, FOLDED, Finder, Place, digits, matches_at, near, starts, words
 from hydata.privacy.hints import NUMBER, Has, Hint, Maybe
 
 # --- e-mail ----------------------------------------------------------------------------------------------
@@ -36,7 +36,6 @@ _USERINFO = re.compile(r"://[^\s/@]{1,200}$")
 
 
 _SIGN = Hint(("@",))
-_SAID = Hint(("at]", "at)", "at }"))
 _IN_BRACKETS = Hint(shapes=(("[({", Maybe(" "), "aA", "tT", Maybe(" "), "])}"),))
 
 
@@ -70,7 +69,7 @@ def _ended_by(
             yield found.start(), last
 
 
-EMAIL = Finder("email", find_emails, hints=(_SIGN, _SAID), needs=(_IN_BRACKETS,))
+EMAIL = Finder("email", find_emails, hints=(_SIGN, _IN_BRACKETS))
 
 
 # --- telephone -------------------------------------------------------------------------------------------
@@ -80,37 +79,46 @@ _CODES = (
     "29[0178]|35[0-9]|37[0-9]|38[0-35-79]|42[0137]|50[0-9]|59[0-9]|67[0-9]|68[0-35-9]|69[0-2]|8[05]0|85[2356]|"
     "88[0126]|96[0-8]|97[0-7]|99[2-68]"
 )
-_GAP = r"[ \u00a0.\-‐-–()]"
+_GAP = rf"[ .(){DASHES}]"
+_ANY_GAP = rf"[ .(){DASHES}/]"
+"""Of a number with its country; others with a stroke are too like dates and fractions."""
+_DASH = r"[‐-–-]"
+_BETWEEN = rf"[ {DASHES}]"
 _NOT_BEFORE = r"(?<![0-9A-Za-z_.+$€£¥￥#=-]"
-_SIX = rf"(?=(?:{_GAP}{{0,3}}[0-9]){{5}})"
+_SIX = rf"(?=(?:{_ANY_GAP}{{0,3}}[0-9]){{5}})"
 _SPOT = re.compile(rf"[+(0-9]{_NOT_BEFORE}[+(0-9]){_SIX}(?:(?<=[0-9])[0-9]++)?")
 """Where a number can start that has six digits."""
 _SHAPED_SPOT = re.compile(
     rf"[+(0-9]{_NOT_BEFORE}[+(0-9])"
-    r"(?:(?<=\+)|(?<=\()(?=[0-9]{3})|(?<=[0-9])(?=[0-9]{2}|6|[.-][2-9])|(?<=1)(?=[ .-]?\([0-9]{3}\)))"
+    rf"(?:(?<=\+)|(?<=\()(?=[0-9]{{3}})|(?<=[0-9])(?=[0-9]{{2}}|6|[.{DASHES}][2-9])"
+    rf"|(?<=1)(?=[ .{DASHES}]?\([0-9]{{3}}\)))"
     rf"{_SIX}(?:(?<=[0-9])[0-9]++)?"
 )
 """The same of the shapes, none of which is of single digits."""
-_START = rf"{_NOT_BEFORE})(?:(?!\+)|(?<![0-9][ \n]))"
+_NO_TERM = r"(?:(?!\+)|(?<![0-9][ \n]))"
+_START = rf"{_NOT_BEFORE}){_NO_TERM}"
 """No number goes on here, no sum of money, no term with its sign."""
 _END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿]|-[0-9])"
 _EXTENSION = r"(?:\s?(?:x|ext\.?\s?|转)[0-9]{1,6})?"
 _SHAPES = re.compile(
     rf"{_START}(?:"
     # +CC and up to 15 digits in all
-    rf"\+(?:{_CODES})(?:{_GAP}{{0,3}}[0-9]){{5,13}}{_EXTENSION}"
+    rf"\+(?:{_CODES})(?:{_ANY_GAP}{{0,3}}[0-9]){{5,13}}{_EXTENSION}"
     # Chinese mobile
-    r"|(?:(?:00)?86[ -]?)?1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})"
+    rf"|(?:(?:00)?86{_BETWEEN}?)?1[3-9][0-9](?:[0-9]{{8}}|{_BETWEEN}[0-9]{{4}}{_BETWEEN}[0-9]{{4}})"
     # Chinese landline with area code and extension, service numbers
-    r"|(?:\(0[1-9][0-9]{1,2}\) ?|0[1-9][0-9]{1,2}-)[2-9][0-9]{2,3}[ -]?[0-9]{4}(?:-[0-9]{1,5})?"
-    r"|[48]00[ -][0-9]{3}[ -]?[0-9]{4}"
+    rf"|(?:\(0[1-9][0-9]{{1,2}}\){_BETWEEN}?|0[1-9][0-9]{{1,2}}{_DASH})[2-9][0-9]{{2,3}}{_BETWEEN}?[0-9]{{4}}"
+    rf"(?:{_DASH}[0-9]{{1,5}})?"
+    rf"|[48]00{_BETWEEN}[0-9]{{3}}{_BETWEEN}?[0-9]{{4}}"
     # North American, and what is written like it
-    rf"|(?:(?:001|1)[ .-]?)?\([0-9]{{3}}\) ?[0-9]{{3}}[ .-][0-9]{{4}}{_EXTENSION}"
-    rf"|(?:(?:001|1)[.-])?[2-9][0-9]{{2}}([.-])[0-9]{{3}}\1[0-9]{{4}}{_EXTENSION}"
+    rf"|(?:(?:001|1)[ .{DASHES}]?)?\([0-9]{{3}}\){_BETWEEN}?[0-9]{{3}}[ .{DASHES}][0-9]{{4}}{_EXTENSION}"
+    rf"|(?:(?:001|1)[.{DASHES}])?[2-9][0-9]{{2}}([.{DASHES}])[0-9]{{3}}\1[0-9]{{4}}{_EXTENSION}"
     # 00 and a country code, in groups
-    rf"|00(?:{_CODES})(?:[ -][0-9]{{2,5}}){{2,4}}"
+    rf"|00(?:{_CODES})(?:{_BETWEEN}[0-9]{{2,5}}){{2,4}}"
     rf"){_END}"
 )
+_NEXT = re.compile(_SHAPES.pattern.replace(_NO_TERM, ""))
+"""The same right behind a telephone number, which is no sum's first term."""
 _ANY = re.compile(
     rf"{_START}(?:\+?\(?[0-9])(?:{_GAP}{{0,3}}[0-9]){{6,15}}(?:-[0-9]{{1,5}})?{_EXTENSION}(?![0-9A-Za-z_]|[.,][0-9]|[%％元万亿])"
 )
@@ -143,7 +151,12 @@ _SAYS_SO = Hint(
 
 def find_phones(text: str, has: Has) -> Iterator[Place]:
     """Numbers whose form is a telephone's alone, and others beside a word that says so."""
-    yield from places(matches_at(starts(_SHAPED_SPOT, text), _SHAPES, text))
+    last = 0
+    for start in starts(_SHAPED_SPOT, text):
+        shapes = _NEXT if last and start == last + 1 else _SHAPES
+        if start >= last and (match := shapes.match(text, start)):
+            last = match.end()
+            yield start, last
     if not has(_SAYS_SO):
         return
     for match in matches_at(starts(_SPOT, text), _ANY, text):

@@ -47,13 +47,14 @@ _WORD_SECRET = re.compile(
     r"[tTsSſpP密口令](?:(?<=[tT])(?i:oken)|(?<=[sSſ])(?i:ecret)|(?<=[pP])(?i:ass(?:wd|word|phrase)|wd)"
     r"|(?<=密)[码钥]|(?<=口)令|(?<=令)牌)"
 )
-_VALUE = re.compile(
-    r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)([^\s\"'`,;，。；()<>{}\[\]]{6,512}+)(?!\()"
-)
-_WORDY = re.compile(
-    r"[A-Za-z]++(?:[_./-][A-Za-z]++){0,16}[_./-]?[0-9]{0,2}|.*(?:\*\*\*|xxx|example|your[_-]?|changeme|\.\.\.).*",
-    re.IGNORECASE,
-)
+_GIVEN = re.compile(r"[\"'`]?(?: ?[:=：] ?| is | are |是|为)[\"'`]?(?!\$)")
+_VALUE = re.compile(r"[^\s\"'`,;，。；()<>{}\[\]]*+")
+_READ = 128
+"""Characters of a value that tell whether it is a secret."""
+_DIGIT = re.compile(r"[0-9]")
+_LETTER = re.compile(r"[A-Za-z]")
+_WORDY = re.compile(r"[A-Za-z]++(?:[_./-][A-Za-z]++){0,16}[_./-]?[0-9]{0,2}")
+_FILLER = re.compile(r"\*\*\*|xxx|example|your|changeme|\.\.\.", re.IGNORECASE)
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _STOP = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"[0-9A-Za-z+/=\s\\]{0,8192}+")
@@ -68,8 +69,7 @@ _SERVICES = Hint(
 _LINK = Hint(("://",))
 _CARRIED = Hint(("bearer", "basic "))
 _KEY = Hint(("key",))
-_SECRETS = Hint(words("token secret passw passphrase pwd 密码 口令 密钥 令牌"))
-_CALLED_SECRET = Hint(_SECRETS.words, (FOLDED,))
+_CALLED_SECRET = Hint(words("token secret passw passphrase pwd 密码 口令 密钥 令牌"), (FOLDED,))
 _BLOCK = Hint(("-----begin",))
 
 
@@ -83,13 +83,27 @@ def find_keys(text: str, has: Has) -> Iterator[Place]:
     for match in _BEARER.finditer(text) if has(_CARRIED) else ():
         if _secret(match[1]):
             yield match.span(1)
-    for end in _named(text, has):
-        given = _VALUE.match(text, end)
-        value = given[1].rstrip(".!?！？、:") if given else ""
-        if given and _secret(value):
-            yield given.start(1), given.start(1) + len(value)
+    yield from _assigned(text, has)
     if has(_BLOCK):
         yield from _blocks(text)
+
+
+def _assigned(text: str, has: Has) -> Iterator[Place]:
+    """What is given to the name of a secret. Of names in a row each stands in the value of the one before, so
+    that the end of a value is looked for once."""
+    end = last = done = 0
+    for name in _named(text, has):
+        given = _GIVEN.match(text, name) if name >= done else None
+        if not given:
+            continue
+        start = given.end()
+        if start >= end and (value := _VALUE.match(text, start)):
+            end = value.end()
+            last = start + len(value[0].rstrip(".!?！？、:"))
+        called = text.startswith("(", end)
+        if start < last and not called and _secret(text[start : min(last, start + _READ)]):
+            done = last
+            yield start, last
 
 
 def _named(text: str, has: Has) -> Iterator[int]:
@@ -105,9 +119,9 @@ def _named(text: str, has: Has) -> Iterator[int]:
 
 def _secret(value: str) -> bool:
     """Whether this is drawn or made up, and no word, number, name of a variable or placeholder."""
-    if len(value) < 6 or not value.isascii() or _WORDY.fullmatch(value):
+    if len(value) < 6 or not _DIGIT.search(value) or not _LETTER.search(value) or not value.isascii():
         return False
-    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    return not _WORDY.fullmatch(value) and not _FILLER.search(value)
 
 
 def _blocks(text: str) -> Iterator[Place]:
@@ -126,6 +140,4 @@ def _blocks(text: str) -> Iterator[Place]:
         yield match.start(), last
 
 
-KEY = Finder(
-    "key", find_keys, hints=(_SERVICES, _LINK, _CARRIED, _KEY, _SECRETS, _BLOCK), needs=(_CALLED_SECRET,)
-)
+KEY = Finder("key", find_keys, hints=(_SERVICES, _LINK, _CARRIED, _KEY, _CALLED_SECRET, _BLOCK))

@@ -90,17 +90,12 @@ def find_id_cards(text: str, has: Has) -> Iterator[Place]:
             yield match.span()
     if not has(_CALLED_CARD):
         return
-    said = False
     for match in matches_at(_numbers(text), _NUMBERED, text):
         if (
             len(digits(match[0])) >= 7
             and near(text, match.start(), _CARD, 48)
             and not _DATE.fullmatch(match[0])
         ):
-            # "comSSN" says nothing, but within the reach of ``near`` may begin at its S.
-            said = said or _CARD.search(text) is not None
-            if not said:
-                return
             yield match.span()
 
 
@@ -133,7 +128,7 @@ def find_passports(text: str, _: Has) -> Iterator[Place]:
             yield match.span()
 
 
-PASSPORT = Finder("passport", find_passports, hints=(Hint(("passport", "护照", "護照")),))
+PASSPORT = Finder("passport", find_passports, hints=(Hint(("passport", "护照", "護照"), (FOLDED,)),))
 
 # --- plates ----------------------------------------------------------------------------------------------
 
@@ -156,8 +151,9 @@ _PLATE_WORD = re.compile(
 
 _LATIN = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _IN_CHINA = Hint(shapes=((_PROVINCES, _LATIN, Maybe(" ·•.-"), *4 * (_LATIN + DIGIT,)),))
-_PLATE_HINT = Hint(("plate", "registration n", "tag number", "车牌", "牌照", "号牌"))
-_CALLED_PLATE = Hint((*_PLATE_HINT.words, "tags number"), (FOLDED,))
+_CALLED_PLATE = Hint(
+    ("plate", "registration n", "tag number", "tags number", "车牌", "牌照", "号牌"), (FOLDED,)
+)
 
 
 def find_plates(text: str, has: Has) -> Iterator[Place]:
@@ -172,4 +168,4 @@ def find_plates(text: str, has: Has) -> Iterator[Place]:
             yield match.span()
 
 
-PLATE = Finder("plate", find_plates, hints=(_PLATE_HINT, _IN_CHINA), needs=(_CALLED_PLATE,))
+PLATE = Finder("plate", find_plates, hints=(_CALLED_PLATE, _IN_CHINA))

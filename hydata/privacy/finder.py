@@ -42,6 +42,9 @@ NO_DIGIT = r"(?<![0-9A-Za-z_.])"
 """No number, word or decimal goes on here. Chinese characters may stand on either side of a value, so that
 ``\\b`` and ``\\w`` would not do."""
 
+DASHES = r"\u00a0‐-–-"
+"""In a set of characters: those that group digits as a space does, also where no line may break."""
+
 
 class Found(NamedTuple):
     """Characters ``[start, end)`` of a text that hold a value of this kind."""
@@ -81,13 +84,15 @@ def near(text: str, start: int, context: re.Pattern[str], reach: int = 40, *, ac
     """Whether ``context`` matches in the ``reach`` characters before ``start``, in the same sentence (a
     full stop and a space, a Chinese one and a blank line end it) or ``across`` sentences, with no other
     number in between: of values in a row each next one is near when the one before has been found."""
-    before = text[max(0, start - reach) : start]
-    sentence = 0 if across else max((end.end() for end in _ENDS.finditer(before)), default=0)
-    last = max((match.end() for match in context.finditer(before, sentence)), default=None)
-    return last is not None and _BETWEEN.search(before, last) is None
+    first = max(0, start - reach)
+    sentence = (
+        first if across else max((end.end() for end in _ENDS.finditer(text, first, start)), default=first)
+    )
+    last = max((match.end() for match in context.finditer(text, sentence, start)), default=None)
+    return last is not None and _BETWEEN.search(text, last, start) is None
 
 
-_BETWEEN = re.compile(r"[0-9]{4}|\](?![\s,;:、，；/和及与]*(?:and|or)?\s*$)")
+_BETWEEN = re.compile(r"[0-9]{4}|\](?!(?:[\s,;:、，；/和及与\]]|and|or)*+$)")
 _ENDS = re.compile(r"[.!?。！？\n](?:(?<=[.!?])[ \n]|(?<=[。！？])|(?<=\n)\s*\n)")
 
 

@@ -2,8 +2,9 @@
 
 A *hint* is some words, in any case, and some *shapes*, each a row of sets of characters: "six digits with up
 to three signs between two" is one. All hints of all finders become one automaton when the first text comes.
-It reads a text once, character by character, at two nanoseconds each, and says which hints are in it, as a
-bit each. Columns and single texts are read by the same kernel, so that they have the same answers.
+It reads a text once, character by character, at 2 ns each in English and 5 in Chinese, and says which hints
+are in it, as a bit each. Columns and single texts are read by the same kernel, so that they have the same
+answers.
 
 A hint is exact: it is there or it is not, wherever in the text. What follows from it is up to its finder.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -158,7 +159,8 @@ def automaton(hints: Sequence[Hint]) -> Automaton:
     states = {begin: 0}
     rows: list[list[int]] = []
     ended: list[int] = []
-    for state in _growing(states):
+    order = [begin]
+    for state in order:
         rows.append([0] * width)
         found = 0
         last = state & every_end
@@ -167,23 +169,17 @@ def automaton(hints: Sequence[Hint]) -> Automaton:
             last &= ~(1 << (last.bit_length() - 1))
         ended.append(found)
         for where, kind in kinds.items():
-            rows[-1][kind] = width * states.setdefault(skipped((state & where) << 1) | begin, len(states))
+            after = skipped((state & where) << 1) | begin
+            if after not in states:
+                states[after] = len(states)
+                order.append(after)
+            rows[-1][kind] = width * states[after]
     return Automaton(
         classes,
         np.array(list(itertools.chain.from_iterable(rows)), np.uint32),
         np.repeat(np.array(ended, np.uint64), width),
         {hint: 1 << number for number, hint in enumerate(hints)},
     )
-
-
-def _growing(states: dict[int, int]) -> Iterator[int]:
-    """The states, also those that are added meanwhile."""
-    known = list(states)
-    at = 0
-    while at < len(known):
-        yield known[at]
-        known.extend(itertools.islice(states, len(known), None))
-        at += 1
 
 
 @kernel

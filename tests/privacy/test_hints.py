@@ -142,13 +142,50 @@ def test_no_need_hides_a_place(finder: mask.Finder) -> None:
             assert asked == set(finder.find(text, lambda _: True)), text
 
 
+HIDING = (
+    *(
+        "j {at} b.com",
+        "j [ at ] b.com",
+        "j (AT) b (dot) com",
+        "j[at]b.com",
+        "Calle Mayor 5",
+        '"Calle Mayor 5"',
+    ),
+    *("住在Calle Mayor 5", "Via Roma 12", "Hauptstraße, 12", "Lange Gasse 3", "POBox 99", "P.O.Box 12"),
+    *(
+        "12A 5th St",
+        "12A 5th Street, Apt 4",
+        "10 de la Rosa St",
+        "5 del Mar 7, Apt 3",
+        "路三号",
+        "é\nRue X 9",
+    ),
+    *("paſſport A1234567", "licenſe plate AB12 CDE", "to\u212aen=a1b2c3d4", "pwd=a1b2c3d4", "ſecret: a1b2c3"),
+    *("api key a1b2c3d4", "::1:2", "1::", "call 1-2-3-4-5-6-7", "BEARER a", "basic abcdef0123456789abcd"),
+)
+"""Texts short enough that a finder's hint alone decides."""
+
+
+@pytest.mark.parametrize("finder", FINDERS, ids=lambda finder: finder.kind)
+def test_no_hint_hides_a_place(finder: mask.Finder) -> None:
+    known = mask._hints()
+    for text in (*HIDING, *VALUES, *FUZZED, *(f"{word}{value}" for word in WORDS for value in VALUES)):
+        if not known.read(text) & known.of(finder.hints):
+            assert not [*finder.find(text, lambda _: True)], text
+
+
+@pytest.mark.parametrize("text", HIDING[:13])
+def test_a_short_value_is_found_as_beside_others(text: str) -> None:
+    kind = "address" if "at" not in text.lower() else "email"
+    assert kind in {found.kind for found in find(text, FindSettings())}
+
+
 def test_cheaper_starts_hide_no_match() -> None:
     for text in FUZZED:
         for some, pattern in (
             (starts(contact._SHAPED_SPOT, text), contact._SHAPES),
             (starts(contact._SPOT, text), contact._ANY),
             (starts(banking._CHECK, text, back=2), banking._IBAN),
-            (banking._runs(text), banking._CARD),
             (documents._numbers(text), documents._NUMBERED),
         ):
             spans = [match.span() for match in matches_at(some, pattern, text)]

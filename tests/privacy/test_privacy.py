@@ -309,6 +309,10 @@ HOSTILE = (
         "::",
         "ab:",
         "key=",
+        "pwd=",
+        "api_key=",
+        "pwd=1",
+        "token=1xxx",
         "-----BEGIN PRIVATE KEY-----",
         "eyJ",
     ),
@@ -317,6 +321,8 @@ HOSTILE = (
         "路1号",
         "call 1234567 ",
         "4111111111111111 ",
+        "4112 ",
+        "+14155552671 ",
         "(1",
         "http://a:b",
         "[EMAIL_1]",
@@ -362,3 +368,104 @@ def test_letters_that_grow_in_lower_case_shift_nothing() -> None:
     text = "İİİİ password: Zt9x7Qw2LmP4 end"
     (found,) = find(text, FindSettings())
     assert text[found.start : found.end] == "Zt9x7Qw2LmP4"
+
+
+CARDS = (
+    *("4111111111111111", "5555555555554444", "378282246310005", "30569309025904", "6011111111111117"),
+    *("3530111333300000", "4012888888881881", "5105105105105100", "371449635398431", "38520000023237"),
+    *("6200000000000005", "2223003122003222"),
+)
+
+
+def _in_fours(number: str) -> str:
+    return " ".join(number[at : at + 4] for at in range(0, len(number), 4))
+
+
+@pytest.mark.parametrize("count", [12, 40])
+def test_of_cards_in_a_row_none_is_left(count: int) -> None:
+    assert masked(["4111111111111111 " * count], ALL) == ["[BANK_CARD_1] " * count]
+    assert masked(["4111-1111-1111-1111-" * count], ALL) == ["[BANK_CARD_1]-" * count]
+
+
+def test_of_many_cards_each_is_found() -> None:
+    names = [f"[BANK_CARD_{number + 1}]" for number in range(len(CARDS))]
+    for between in (" ", "\u00a0", "-", "\n", ","):
+        assert masked([between.join(CARDS)], ALL) == [between.join(names)]
+    assert masked([" ".join(map(_in_fours, CARDS))], ALL) == [" ".join(names)]
+
+
+@pytest.mark.parametrize("card", [*CARDS, "4111 1111 1111 1111", "3782 822463 10005", "3056 930902 5904"])
+@pytest.mark.parametrize("after", [" 12/27", " 12/27 123", " 42", "-1", " 12-27", " 7 8 9 10", ",12,123"])
+def test_what_stands_behind_a_card_hides_no_card(card: str, after: str) -> None:
+    assert kinds(f"paid: {card}{after}")[0] == (card, "bank_card")
+    # By chance the number before it makes a card of another issuer with it.
+    assert card in kinds(f"42 {card}{after}")[0][0]
+
+
+def test_rows_of_sums_are_no_cards() -> None:
+    assert kinds("# 9 18 27 36 45 54 63 72 81 90") == []
+    assert kinds("[12 24 36 48 60 72 84 96 108 120]\n472547338\n+960397912423686\n-------") == []
+
+
+def test_of_telephone_numbers_in_a_row_none_is_left() -> None:
+    for between in (" ", "\n"):
+        assert masked([f"+1 415 555 2671{between}" * 60], ALL) == [f"[PHONE_1]{between}" * 60]
+
+
+def test_a_text_whose_values_hide_each_other_is_a_place_as_a_whole() -> None:
+    token = "SG." + "a1" * 32 + "." + "b2" * 64
+    assert masked([token * 12], ALL) == ["[KEY_1]" * 12]
+    assert masked([token * 60 + " end"], ALL) == ["[KEY_1]"]
+
+
+def test_a_long_secret_is_found_to_its_end() -> None:
+    secret = "a1b2c3d4" * 200
+    assert kinds(f"token={secret}, and so on") == [(secret, "key")]
+    assert kinds(f"pwd=tokens pwd={secret}.") == [(secret, "key")]
+    assert kinds("password: use_pwd: h7nter2 token=call1me() pwd=xxxpwd=h7nter2x") == [
+        ("h7nter2", "key"),
+        ("h7nter2x", "key"),
+    ]
+
+
+@pytest.mark.parametrize("gap", [" ", "\u00a0", "-", "\u2010", "\u2011", "\u2012", "\u2013"])
+def test_any_space_or_dash_may_group_a_value(gap: str) -> None:
+    for value, kind in (
+        (f"4111{gap}1111{gap}1111{gap}1111", "bank_card"),
+        (f"138{gap}1234{gap}5678", "phone"),
+        (f"(212){gap}555{gap}1234", "phone"),
+        (f"400{gap}820{gap}8820", "phone"),
+    ):
+        assert kinds(f"x {value} y") == [(value, kind)]
+    if not gap.isspace():
+        assert kinds(f"010{gap}62345678") == [(f"010{gap}62345678", "phone")]
+    assert kinds("+4930/123456") == [("+4930/123456", "phone")]
+
+
+def test_what_a_reader_takes_for_plain_ascii_hides_nothing() -> None:
+    for value, kind in (
+        ("john．doe＠b．com", "email"),
+        ("138－1234－5678", "phone"),
+        ("4111\u00ad1111\u200b1111\u20601111", "bank_card"),
+        ("jo\u200bhn@b\u00ad.com", "email"),
+        ("1\ufeff3812345678", "phone"),
+    ):
+        text = f"😀 {value} 中\u200b文"
+        assert kinds(text) == [(value, kind)]
+        assert pl.select(ALL.candidates(pl.lit(pl.Series([text])))).to_series().all()
+        assert masked([masked([text], ALL)[0]], ALL) == masked([text], ALL)
+    assert kinds("password＝hunter2x9") == [("hunter2x9", "key")]
+
+
+def test_a_letter_of_full_width_or_a_hidden_sign_hides_no_plain_value() -> None:
+    assert kinds("电话13812345678，5个Ａ") == [("13812345678", "phone")]
+    assert kinds("13812345678\u200b99") == [("13812345678", "phone")]
+    assert kinds("👩\u200d👩 met") == []
+
+
+def test_of_passports_behind_one_word_all_within_reach_are_found() -> None:
+    found = find("passport: " + ",".join(f"A12345{number}" for number in range(10, 50)) + " end", ALL)
+    assert 15 < len(found) < 30
+    assert masked(["cards 1234567890123, 1234567890124 and 1234567890125"], ALL) == [
+        "cards [BANK_CARD_1], [BANK_CARD_2] and [BANK_CARD_3]"
+    ]
