@@ -27,7 +27,8 @@ ENGINE = f"""
 import os, subprocess, sys, time
 worker = [sys.executable, "-c", {WORKER!r}, *sys.argv[1:]]
 worker = subprocess.Popen(worker, start_new_session=True, stdout=subprocess.PIPE, text=True)
-print(os.getpid(), worker.stdout.readline(), flush=True)  # by one, or they would come amid one another
+# In one write: print with PYTHONUNBUFFERED makes several, and the last may find the reader gone.
+os.write(1, f"{{os.getpid()}} {{worker.stdout.readline()}}".encode())
 time.sleep(600)
 """
 
