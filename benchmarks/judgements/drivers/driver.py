@@ -3,12 +3,14 @@
     python drive_NAME.py OUT SET RECORDS REPEATS FILE...
 
 The files are Parquet, column ``text``, named by their language. As many records of each language are judged,
-RECORDS together, REPEATS times; what is told is the CPU time of this process (user and system, all threads)
-within the judging alone, and the time that passed, after a first batch that loads what is loaded late. The
-values of the first records of each language go to OUT, of the set "whole" only.
+RECORDS together, REPEATS times; what is told is the CPU time (user and system) of this process, all threads,
+and of the processes that it started and that have ended, within the judging alone, and the time that passed,
+after a first batch that loads what is loaded late. The values of the first records of each language go to
+OUT, of the set "whole" only.
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +46,11 @@ def batches(language: str, count: int, rows: int) -> Iterator[pa.Array]:
                 return
 
 
+def _cpu() -> float:
+    who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
+
+
 def run(
     judge: Callable[[list[str], str], object],
     values: Callable[[list[str], str], Values],
@@ -60,9 +67,9 @@ def run(
             used = wall = 0.0
             for batch in batches(language, RECORDS // len(LANGUAGES), rows):
                 texts = given(batch)
-                start, before = time.perf_counter(), time.process_time()
+                start, before = time.perf_counter(), _cpu()
                 judge(texts, language)
-                used += time.process_time() - before
+                used += _cpu() - before
                 wall += time.perf_counter() - start
             seconds.setdefault(language, []).append(used)
             walls.setdefault(language, []).append(wall)
