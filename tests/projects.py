@@ -1,7 +1,13 @@
 """Where the repository is, and a project whose only model is the deterministic stand-in."""
 
+import asyncio
 import shutil
+from contextlib import chdir
 from pathlib import Path
+
+from hydata.recipe import load_recipe
+from hydata.run import run_recipe
+from hydata.session import Session
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,3 +46,13 @@ def make_project(folder: Path) -> Path:
     (folder / "models.toml").write_text(STANDIN.format(delay=0))
     shutil.copytree(ROOT / "examples" / "seeds", folder / "seeds")
     return folder
+
+
+def run_project(
+    project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = (), until: str | None = None
+) -> Session:
+    """Run the project's recipe on ``seeds``, relative to it, or on all it has. Ids hold these paths, and what
+    the stand-in writes hangs on ids: by relative paths it is the same wherever the project lies."""
+    with chdir(project):
+        recipe = load_recipe(project / "recipe.toml", seeds or ("seeds",))
+        return asyncio.run(run_recipe(root, recipe, rebuild=rebuild, until=until))

@@ -1,19 +1,17 @@
 """Contamination in a run: nothing made of a contaminated seed goes on, every row has a reason, and the
 certificate beside an export says what was done."""
 
-import asyncio
 import csv
 import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from projects import run_project
 
 from hydata.errors import ConfigError
 from hydata.export.messages import export_messages
 from hydata.export.provenance import read_provenance
-from hydata.recipe import load_recipe
-from hydata.run import run_recipe
 from hydata.session import Session
 from hydata.verdicts import compared, read_policy
 from hydata.warehouse import connect
@@ -22,8 +20,7 @@ SECTIONS = "('gates.evolve', 'gates.respond', 'gates.critique', 'final')"
 
 
 def run(project: Path, *, rebuild: tuple[str, ...] = ()) -> Session:
-    recipe = load_recipe(project / "recipe.toml", (str(project / "seeds"),))
-    return asyncio.run(run_recipe(project / "warehouse", recipe, rebuild=rebuild))
+    return run_project(project, project / "warehouse", rebuild=rebuild)
 
 
 def query(session: Session, text: str) -> list[tuple[object, ...]]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import duckdb
@@ -168,9 +169,10 @@ def test_the_commands_on_a_real_run(project: Path, tmp_path: Path) -> None:
     asked = "How does the valley prepare for the river each spring?"
     rows = [{"instruction": asked, "input": "", "output": answer} for answer in ANSWERS]
     (project / "seeds" / "near.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    recipe = load_recipe(project / "recipe.toml", (str(project / "seeds"),))
-    recipe = recipe.model_copy(update={"follow_up": FollowUpSettings(turns=0)})
-    asyncio.run(run_recipe(warehouse, recipe))
+    with chdir(project):
+        recipe = load_recipe(project / "recipe.toml", ("seeds",))
+        recipe = recipe.model_copy(update={"follow_up": FollowUpSettings(turns=0)})
+        asyncio.run(run_recipe(warehouse, recipe))
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(app, ["dupes", *arguments, "-w", str(warehouse)], catch_exceptions=False)

@@ -1,6 +1,5 @@
 """The whole road with the stand-in model: complete, resumable after SIGKILL, incremental."""
 
-import asyncio
 import json
 import os
 import signal
@@ -12,12 +11,11 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from projects import STANDIN
+from projects import STANDIN, run_project
 
 from hydata.errors import ConfigError, ConservationError, TransientModelError, WarehouseError
 from hydata.recipe import load_recipe, plan
 from hydata.report import funnel
-from hydata.run import run_recipe
 from hydata.schema import (
     DOCUMENTS,
     Conversation,
@@ -31,13 +29,6 @@ from hydata.schema import (
 )
 from hydata.session import Session, check_conservation
 from hydata.warehouse import connect, locked, read_head
-
-
-def run(
-    project: Path, root: Path, *seeds: str, rebuild: tuple[str, ...] = (), until: str | None = None
-) -> Session:
-    recipe = load_recipe(project / "recipe.toml", seeds or (str(project / "seeds"),))
-    return asyncio.run(run_recipe(root, recipe, rebuild=rebuild, until=until))
 
 
 def query(session: Session, text: str) -> list[tuple[object, ...]]:
@@ -59,7 +50,7 @@ def files(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_the_whole_road(project: Path, tmp_path: Path) -> None:
-    session = run(project, tmp_path / "w")
+    session = run_project(project, tmp_path / "w")
     steps = dict(query(session, "SELECT step, count(*) FROM conversations GROUP BY step"))
     assert set(steps) == {"extract", "generate", "evolve", "self_instruct", "respond", "follow_up"}
     # what was extracted takes the same road, and its reference goes with it, each span where it says
@@ -102,7 +93,7 @@ def test_the_whole_road(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_conversation_of_several_turns_ends_in_the_mix(project: Path, tmp_path: Path) -> None:
-    session = run(project, tmp_path / "w")
+    session = run_project(project, tmp_path / "w")
     turns = """
         SELECT r.messages, f.messages, a.messages FROM mixes JOIN conversations AS r USING (record_id)
         JOIN conversations AS f ON f.record_id = r.parent_ids[1] AND f.step = 'follow_up'
@@ -144,7 +135,7 @@ CONTINUED = """
 
 
 def test_a_conversation_is_not_in_the_mix_beside_its_beginning(project: Path, tmp_path: Path) -> None:
-    session = run(project, tmp_path / "w")
+    session = run_project(project, tmp_path / "w")
     found = CONTINUED.format(table="mixes")
     both = "count(*) FILTER (after.weight > 0 AND before.weight > 0)"
     ((continued, twice),) = query(session, f"SELECT count(DISTINCT before.record_id), {both} {found}")
@@ -169,11 +160,11 @@ def test_a_conversation_is_not_in_the_mix_beside_its_beginning(project: Path, tm
 
 
 def test_what_continues_a_dropped_answer_is_dropped(project: Path, tmp_path: Path) -> None:
-    run(project, tmp_path / "w")
+    run_project(project, tmp_path / "w")
     policy = project / "policy.toml"
     short = '[final.drop]\nlong = { measure = "rules.response_characters", above = 300 }'
     policy.write_text(policy.read_text().replace("[final.drop]", short))
-    session = run(project, tmp_path / "w")
+    session = run_project(project, tmp_path / "w")
     status = """
         SELECT before.status, list_contains(after.reasons, 'earlier_turn'), count(*)
     """ + CONTINUED.format(table="(FROM decisions WHERE policy = 'final')")
@@ -186,7 +177,7 @@ def test_rounds_of_follow_ups_are_bounded(project: Path, tmp_path: Path, turns: 
     recipe = project / "recipe.toml"
     wanted = f"[follow_up]\nturns = {turns}\nshare = 1.0"
     recipe.write_text(recipe.read_text().replace("[follow_up]\nshare = 0.5", wanted))
-    session = run(project, tmp_path / "w", str(project / "seeds" / "web"))
+    session = run_project(project, tmp_path / "w", "seeds/web")
     longest = "SELECT max(len(list_filter(messages, lambda m: m.role <> 'system'))) FROM conversations"
     assert query(session, longest) == [(most,)]
 
@@ -199,44 +190,48 @@ def without_orphans(session: Session) -> bool:
 
 
 def test_rounds_that_left_the_plan_are_not_current(project: Path, tmp_path: Path) -> None:
-    recipe, root, seeds = project / "recipe.toml", tmp_path / "w", str(project / "seeds" / "web")
+    recipe, root, seeds = project / "recipe.toml", tmp_path / "w", "seeds/web"
     text = recipe.read_text()
 
     def turns(n: int) -> None:
         recipe.write_text(text.replace("[follow_up]\nshare = 0.5", f"[follow_up]\nturns = {n}\nshare = 1.0"))
 
     turns(2)
-    more = run(project, root, seeds)
+    more = run_project(project, root, seeds)
     turns(1)
-    assert run(project, root, seeds, until="generate").head == more.head  # what comes later stays as it was
-    fewer = run(project, root, seeds)
+    assert (
+        run_project(project, root, seeds, until="generate").head == more.head
+    )  # what comes later stays as it was
+    fewer = run_project(project, root, seeds)
     gone = set(more.head.nodes) - set(fewer.head.nodes)
     assert gone > {"admit/continued/2", "follow_up/2", "respond/2", "critique/2", "decide/final/2"}
     assert all("/2" in node for node in gone)
     assert read_head(root, "demo") == fewer.head
     conversations = "SELECT record_id, step FROM conversations ORDER BY ALL"
-    assert query(fewer, conversations) == query(run(project, tmp_path / "never", seeds), conversations)
+    assert query(fewer, conversations) == query(
+        run_project(project, tmp_path / "never", seeds), conversations
+    )
     assert without_orphans(fewer)
     turns(2)
-    again = run(project, root, seeds)
+    again = run_project(project, root, seeds)
     assert query(again, conversations) == query(more, conversations) != query(fewer, conversations)
     assert again.head.nodes["respond/2"].shards == more.head.nodes["respond/2"].shards  # as found on disk
 
 
 def test_semantic_duplicates_that_were_switched_off_are_not_current(project: Path, tmp_path: Path) -> None:
-    root, seeds = tmp_path / "w", str(project / "seeds" / "web")
-    on = run(project, root, seeds)
+    root, seeds = tmp_path / "w", "seeds/web"
+    on = run_project(project, root, seeds)
     assert query(on, "SELECT record_id FROM embeddings")
     recipe = project / "recipe.toml"
     recipe.write_text(recipe.read_text() + "\n[semantic]\nenabled = false\n")
-    off = run(project, root, seeds)
+    off = run_project(project, root, seeds)
     assert set(off.head.nodes) == {node.id for node in plan(off.recipe)} < set(on.head.nodes)
     assert not query(off, "SELECT record_id FROM embeddings")
     assert without_orphans(off)
 
 
 def test_ids_are_unique_and_parents_exist(project: Path, tmp_path: Path) -> None:
-    session = run(project, tmp_path / "w")
+    session = run_project(project, tmp_path / "w")
     for table, column in (("documents", "document_id"), ("conversations", "record_id")):
         assert query(session, f"SELECT count(*) - count(DISTINCT {column}) FROM {table}") == [(0,)]
     orphans = """
@@ -247,20 +242,20 @@ def test_ids_are_unique_and_parents_exist(project: Path, tmp_path: Path) -> None
 
 
 def test_a_second_run_does_nothing(project: Path, tmp_path: Path) -> None:
-    first = run(project, tmp_path / "w")
+    first = run_project(project, tmp_path / "w")
     before = files(first.root)
-    second = run(project, tmp_path / "w")
+    second = run_project(project, tmp_path / "w")
     assert files(first.root) == before
     assert second.head == first.head
     assert second.stats.calls == 0
 
 
 def test_more_seeds_add_work_and_redo_none(project: Path, tmp_path: Path) -> None:
-    few = str(project / "seeds" / "web")
-    first = run(project, tmp_path / "w", few)
+    few = "seeds/web"
+    first = run_project(project, tmp_path / "w", few)
     before = files(first.root)
     admitted = query(first, "SELECT record_id FROM admitted ORDER BY ALL")
-    second = run(project, tmp_path / "w", few, str(project / "seeds" / "qa"))
+    second = run_project(project, tmp_path / "w", few, "seeds/qa")
     after = files(first.root)
     assert {name: after[name] for name in before} == before
     assert set(admitted) < set(query(second, "SELECT record_id FROM admitted"))
@@ -272,9 +267,9 @@ def test_a_file_that_grew_adds_its_new_rows_only(project: Path, tmp_path: Path) 
     rows = [{"question": f"What is {n} times {n}?", "answer": f"It is {n * n}."} for n in range(2, 6)]
     file = tmp_path / "grows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
-    run(project, tmp_path / "w", str(file))
+    run_project(project, tmp_path / "w", str(file))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    session = run(project, tmp_path / "w", str(file))
+    session = run_project(project, tmp_path / "w", str(file))
     assert query(session, "SELECT count(*), count(DISTINCT document_id) FROM documents") == [(4, 4)]
     said = query(session, "SELECT detail FROM rejects WHERE reason = 'already_ingested'")
     assert len(said) == 1
@@ -282,17 +277,17 @@ def test_a_file_that_grew_adds_its_new_rows_only(project: Path, tmp_path: Path) 
 
 
 def test_a_changed_prompt_adds_work_only_when_asked_to_rebuild(project: Path, tmp_path: Path) -> None:
-    first = run(project, tmp_path / "w")
+    first = run_project(project, tmp_path / "w")
     recipe = project / "recipe.toml"
     recipe.write_text(
         recipe.read_text().replace("max_tokens = 160\n\n[critique]", "max_tokens = 150\n\n[critique]")
     )
     assert not +first.older
-    unchanged = run(project, tmp_path / "w")
+    unchanged = run_project(project, tmp_path / "w")
     nodes = ("respond", "respond/1")
     assert +unchanged.older == {"respond": sum(len(first.head.nodes[node].shards) for node in nodes)}
     assert unchanged.head.nodes["respond"].shards == first.head.nodes["respond"].shards
-    rebuilt = run(project, tmp_path / "w", rebuild=("respond",))
+    rebuilt = run_project(project, tmp_path / "w", rebuild=("respond",))
     before = {shard.path for shard in first.head.nodes["respond"].shards}
     assert not before & {shard.path for shard in rebuilt.head.nodes["respond"].shards}
     assert query(rebuilt, "SELECT count(*) - count(DISTINCT record_id) FROM responses") == [(0,)]
@@ -304,21 +299,21 @@ def dead(project: Path) -> None:
 
 
 def test_a_rebuild_that_fails_leaves_what_was_there_current(project: Path, tmp_path: Path) -> None:
-    first = run(project, tmp_path / "w")
+    first = run_project(project, tmp_path / "w")
     recipe = project / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("seed = 1", "seed = 2"))
     dead(project)
     with pytest.raises(TransientModelError):
-        run(project, tmp_path / "w", rebuild=("respond",))
+        run_project(project, tmp_path / "w", rebuild=("respond",))
     left = read_head(tmp_path / "w", "demo")
     assert left.nodes["respond"].shards == first.head.nodes["respond"].shards
 
 
 def test_a_rebuild_above_a_gate_leaves_no_orphans(project: Path, tmp_path: Path) -> None:
-    first = run(project, tmp_path / "w")
+    first = run_project(project, tmp_path / "w")
     recipe = project / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("max_tokens = 80", "max_tokens = 70"))
-    second = run(project, tmp_path / "w", rebuild=("generate",))
+    second = run_project(project, tmp_path / "w", rebuild=("generate",))
     generated = "SELECT record_id FROM conversations WHERE step = 'generate' ORDER BY ALL"
     assert query(first, generated) != query(second, generated)
     orphans = """
@@ -331,14 +326,14 @@ def test_a_rebuild_above_a_gate_leaves_no_orphans(project: Path, tmp_path: Path)
 
 
 def test_a_shard_that_is_gone_is_made_again(project: Path, tmp_path: Path) -> None:
-    first = run(project, tmp_path / "w")
+    first = run_project(project, tmp_path / "w")
     before = query(first, "SELECT * FROM conversations ORDER BY record_id")
     for step in ("respond", "ingest"):
         for file in (tmp_path / "w" / "conversations").glob(f"{step}-*/**/*.parquet"):
             file.unlink()
     for file in (tmp_path / "w" / "rejects").glob("generate-*/*.parquet"):
         file.unlink()
-    second = run(project, tmp_path / "w")
+    second = run_project(project, tmp_path / "w")
     assert query(second, "SELECT * FROM conversations ORDER BY record_id") == before
     assert second.stats.sent == 0
 
@@ -354,7 +349,7 @@ def test_a_run_on_existing_sets_only(project: Path, tmp_path: Path) -> None:
     ]
     rows += [{"instruction": "Why do gulls follow fishing boats out to sea?"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    session = run(project, tmp_path / "w", str(file))
+    session = run_project(project, tmp_path / "w", str(file))
     answered = "SELECT count(*) FROM responses WHERE step = 'respond'"
     assert query(session, answered)[0][0] > 0  # the instruction without an answer, and what came of it
     open_ends = """
@@ -369,7 +364,7 @@ def test_a_run_on_existing_sets_only(project: Path, tmp_path: Path) -> None:
 def test_seeds_that_yield_nothing_end_in_an_empty_mix(project: Path, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "seed.txt"
     file.write_bytes(content)
-    session = run(project, tmp_path / "w", str(file))
+    session = run_project(project, tmp_path / "w", str(file))
     assert query(session, "SELECT count(*) FROM mixes") == [(0,)]
     assert query(session, "SELECT count(*) FROM rejects")[0][0] > 0
 
@@ -383,7 +378,7 @@ def test_a_dropped_record_takes_no_good_one_with_it(project: Path, tmp_path: Pat
     )
     pair = {"prompt": "Why do gulls follow boats?", "chosen": chosen, "rejected": f"{chosen} I think so."}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
-    session = run(project, tmp_path / "w", str(tmp_path / "pairs.jsonl"))
+    session = run_project(project, tmp_path / "w", str(tmp_path / "pairs.jsonl"))
     fates = """
         SELECT messages[-1].content, status FROM responses JOIN decisions USING (record_id)
         WHERE policy = 'gates.critique'
@@ -395,9 +390,9 @@ def test_a_dropped_record_takes_no_good_one_with_it(project: Path, tmp_path: Pat
 RUN = "import sys; from hydata.cli import main; sys.argv[0] = 'hydata'; main()"
 
 
-def command(project: Path, root: Path) -> list[str]:
-    arguments = ["run", str(project / "recipe.toml"), str(project / "seeds"), "--warehouse", str(root)]
-    return [sys.executable, "-c", RUN, *arguments]
+def command(root: Path) -> list[str]:
+    """What ``run_project`` does, from within the project."""
+    return [sys.executable, "-c", RUN, "run", "recipe.toml", "seeds", "--warehouse", str(root)]
 
 
 def contents(root: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -409,11 +404,12 @@ def contents(root: Path) -> dict[str, list[tuple[object, ...]]]:
 def test_killed_at_five_moments_and_resumed_the_result_is_the_same(project: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     (project / "models.toml").write_text(STANDIN.format(delay=0.02))
-    subprocess.run(command(project, whole), check=True, capture_output=True)
+    subprocess.run(command(whole), cwd=project, check=True, capture_output=True)
     kills = 0
     for wanted in (2, 10, 20, 32, 42):  # finished shards at the moment of the kill
         process = subprocess.Popen(
-            command(project, killed),
+            command(killed),
+            cwd=project,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -427,7 +423,7 @@ def test_killed_at_five_moments_and_resumed_the_result_is_the_same(project: Path
         process.wait()
     assert kills == 5
     before = files(killed)
-    subprocess.run(command(project, killed), check=True, capture_output=True)
+    subprocess.run(command(killed), cwd=project, check=True, capture_output=True)
     after = files(killed)
     assert {name: after[name] for name in before} == before
     assert contents(killed) == contents(whole)
@@ -435,7 +431,7 @@ def test_killed_at_five_moments_and_resumed_the_result_is_the_same(project: Path
 
 def test_a_killed_run_leaves_no_process_behind(project: Path, tmp_path: Path) -> None:
     (project / "models.toml").write_text(STANDIN.format(delay=5))
-    process = subprocess.Popen(command(project, tmp_path / "w"), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(tmp_path / "w"), cwd=project, stderr=subprocess.DEVNULL)
     while len(files(tmp_path / "w")) < 2:  # ingest is done, its worker processes wait for more
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -452,11 +448,11 @@ def test_a_dead_model_leaves_shards_unfinished_and_says_so(project: Path, tmp_pa
     (project / "models.toml").write_text(
         STANDIN.format(delay=0).replace("[models.first]", "fail_every = 1\nattempts = 2\n[models.first]")
     )
-    done = subprocess.run(command(project, tmp_path / "w"), capture_output=True, text=True, check=False)
+    done = subprocess.run(command(tmp_path / "w"), cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 75, done.stderr
     assert "Traceback" not in done.stderr
     (project / "models.toml").write_text(STANDIN.format(delay=0))
-    subprocess.run(command(project, tmp_path / "w"), check=True, capture_output=True)
+    subprocess.run(command(tmp_path / "w"), cwd=project, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +467,7 @@ def test_a_dead_model_leaves_shards_unfinished_and_says_so(project: Path, tmp_pa
 def test_a_wrong_recipe_is_told_before_any_work(project: Path, tmp_path: Path, text: str, said: str) -> None:
     (project / "recipe.toml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        run(project, tmp_path / "w")
+        run_project(project, tmp_path / "w")
     assert not list((tmp_path / "w").rglob("*.parquet"))
 
 
@@ -496,4 +492,4 @@ def test_a_lost_row_is_an_error() -> None:
 
 def test_two_runs_at_once_are_refused(project: Path, tmp_path: Path) -> None:
     with locked(tmp_path / "w"), pytest.raises(WarehouseError, match="locked by process"):
-        run(project, tmp_path / "w")
+        run_project(project, tmp_path / "w")

@@ -1,25 +1,21 @@
 """What a policy makes of a warehouse: explained for one record, and compared with another policy."""
 
-import asyncio
 from pathlib import Path
 
 import polars as pl
 import pytest
-from projects import make_project
+from projects import make_project, run_project
 from typer.testing import CliRunner
 
 from hydata.cli import app
 from hydata.policy import last_policy
-from hydata.recipe import load_recipe
-from hydata.run import run_recipe
 from hydata.session import Session
 from hydata.verdicts import SECTIONS, Rule, by_rule, changes, compared, explained, read_policy
 from hydata.warehouse import connect
 
 
 def run(project: Path) -> Session:
-    recipe = load_recipe(project / "recipe.toml", (str(project / "seeds"),))
-    return asyncio.run(run_recipe(project / "w", recipe))
+    return run_project(project, project / "w")
 
 
 @pytest.fixture(scope="module")

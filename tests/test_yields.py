@@ -1,6 +1,5 @@
 """Yields: the figures of a small run equal those counted by hand, row by row."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -10,10 +9,9 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from projects import ROOT
+from projects import run_project
 
-from hydata.recipe import load_recipe, table_schemas
-from hydata.run import run_recipe
+from hydata.recipe import table_schemas
 from hydata.schema import USAGE, Conversation, Message, Reject, conversations_frame, rejects_frame
 from hydata.session import Session
 from hydata.warehouse import connect, create_view, write_frame
@@ -113,13 +111,8 @@ def test_wilsons_interval(successes: int, trials: int, low: float, high: float) 
     assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-4)
 
 
-def run(project: Path, root: Path) -> Session:
-    recipe = load_recipe(project / "recipe.toml", (str(ROOT / "examples" / "seeds"),))
-    return asyncio.run(run_recipe(root, recipe))
-
-
 def test_a_small_runs_yields_are_those_counted_by_hand(project: Path, tmp_path: Path) -> None:
-    session = run(project, tmp_path / "w")
+    session = run_project(project, tmp_path / "w")
     with connect(session.root, session.head, session.schemas) as con:
         found = yields(con, session.head.recipe)
         rows = {
@@ -199,7 +192,7 @@ def test_pairs_made_from_samples_change_no_decision(project: Path, tmp_path: Pat
         with connect(session.root, session.head, session.schemas) as con:
             return con.sql("SELECT record_id, policy, status, reasons FROM decisions ORDER BY ALL").fetchall()
 
-    first = run(project, tmp_path / "w")
+    first = run_project(project, tmp_path / "w")
     with connect(first.root, first.head, first.schemas) as con:
         pairs = con.sql("SELECT * FROM preferences").pl()
         kept = con.sql("SELECT record_id FROM decisions WHERE policy = 'final' AND status = 'kept'").pl()
@@ -209,9 +202,9 @@ def test_pairs_made_from_samples_change_no_decision(project: Path, tmp_path: Pat
     # what is added later is decided with the pairs of the first run there
     recipe = project / "recipe.toml"
     recipe.write_text(recipe.read_text() + "\n[prefer]\nmax_pairs = 0\n")
-    without = run(project, tmp_path / "without")
+    without = run_project(project, tmp_path / "without")
     assert decided(first) == decided(without)
-    second = run(project, first.root)
+    second = run_project(project, first.root)
     assert decided(second) == decided(first)
     command = [sys.executable, "-m", "hydata.cli", "export", "--preferences", "-w"]
     none = subprocess.run([*command, str(second.root)], capture_output=True, text=True, check=False)

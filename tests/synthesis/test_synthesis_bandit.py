@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from projects import ROOT, STANDIN
+from projects import ROOT, run_project
 from seedlings import instruction
 
 from hydata.errors import WarehouseError
@@ -18,9 +18,8 @@ from hydata.policy import Policy, Section
 from hydata.privacy import PrivacySettings
 from hydata.prompts import load_prompts
 from hydata.recipe import load_recipe
-from hydata.run import run_recipe
 from hydata.schema import conversations_frame
-from hydata.session import Session, open_session
+from hydata.session import open_session
 from hydata.stage import Context, fingerprint
 from hydata.synthesis import evolve, generate
 from hydata.synthesis.bandit import Arm, best, freeze, hand_on, weights
@@ -172,21 +171,12 @@ def test_another_yield_is_another_identity_and_other_choices(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def bandits(tmp_path: Path) -> Path:
+def bandits(project: Path) -> Path:
     """The demo's recipe on the stand-in, with a bandit in both steps."""
-    text = (ROOT / "examples" / "demo" / "recipe.toml").read_text().replace("../../", f"{ROOT}/")
-    text = text.replace("[generate]", "[generate]\nbandit = true").replace(
-        "[evolve]", "[evolve]\nbandit = true"
-    )
-    (tmp_path / "recipe.toml").write_text(text)
-    (tmp_path / "policy.toml").write_text((ROOT / "examples" / "demo" / "policy.toml").read_text())
-    (tmp_path / "models.toml").write_text(STANDIN.format(delay=0))
-    return tmp_path
-
-
-def run(folder: Path, root: Path, *seeds: str, until: str | None = None) -> Session:
-    recipe = load_recipe(folder / "recipe.toml", tuple(str(ROOT / "examples" / "seeds" / s) for s in seeds))
-    return asyncio.run(run_recipe(root, recipe, until=until))
+    recipe = project / "recipe.toml"
+    text = recipe.read_text().replace("[generate]", "[generate]\nbandit = true")
+    recipe.write_text(text.replace("[evolve]", "[evolve]\nbandit = true"))
+    return project
 
 
 def identity(folder: Path, root: Path) -> dict[str, str]:
@@ -201,10 +191,10 @@ def test_weights_are_frozen_from_the_last_decision_to_the_next(bandits: Path, tm
     root = tmp_path / "w"
     frozen = root / "heads" / "demo.bandit"
     untaught = identity(bandits, root)
-    run(bandits, root, "qa", until="generate")
+    run_project(bandits, root, "seeds/qa", until="generate")
     assert not frozen.exists()
     assert identity(bandits, root) == untaught
-    run(bandits, root, "qa")
+    run_project(bandits, root, "seeds/qa")
     taught = identity(bandits, root)
     assert taught["generate"] != untaught["generate"]
     kept = frozen.read_bytes()
@@ -212,15 +202,15 @@ def test_weights_are_frozen_from_the_last_decision_to_the_next(bandits: Path, tm
     assert all(arm["useful"] <= arm["attempts"] for arm in arms.values())
     assert sum(arm["useful"] for arm in arms.values()) > 0
     # a run that stops half way has spent tokens and made records; the next one goes on as it began
-    stopped = run(bandits, root, "qa", "web", until="generate")
+    stopped = run_project(bandits, root, "seeds/qa", "seeds/web", until="generate")
     assert stopped.stats.calls > 0
     assert frozen.read_bytes() == kept
     assert identity(bandits, root) == taught
-    resumed = run(bandits, root, "qa", "web")
+    resumed = run_project(bandits, root, "seeds/qa", "seeds/web")
     assert not [p for p in resumed.ledger.groups if p[0].startswith("generate/")]
     # and the one after that has learned
     assert identity(bandits, root) != taught
-    again = run(bandits, root, "qa", "web")
+    again = run_project(bandits, root, "seeds/qa", "seeds/web")
     assert again.stats.calls == 0
 
 
