@@ -11,14 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from hydata.compiled import kernel
-
-UInt8Array = npt.NDArray[np.uint8]
-Int64Array = npt.NDArray[np.int64]
+from hydata.compiled import kernel, utf8
 
 MAX_CHARACTERS = 4_000
 """Characters of a text that are looked at."""
@@ -49,13 +45,10 @@ def fasttext_lines(texts: pl.Series) -> pl.Series:
     noisy = start.str.contains_any(_NOISE_HAS).arg_true()
     if len(noisy):
         start = start.scatter(noisy, start.gather(noisy).str.replace_all(_NOISE, " "))
-    array = start.fill_null("").rechunk().to_arrow().cast(pa.large_string())
-    _, offsets, data = array.buffers()
-    begins = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-    content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    content, begins = utf8(start.rechunk().to_arrow())
     line_bytes, line_begins = _spaced(content, begins, _KINDS)
     buffers = [None, pa.py_buffer(line_begins), pa.py_buffer(line_bytes)]
-    lines = pl.Series("line", pa.Array.from_buffers(pa.large_string(), len(array), buffers))
+    lines = pl.Series("line", pa.Array.from_buffers(pa.large_string(), len(texts), buffers))
     if not start.null_count():
         return lines
     return pl.select(pl.when(start.is_not_null()).then(lines).alias("line"))["line"]
@@ -68,37 +61,37 @@ def _spaced(content: Any, begins: Any, kinds: Any) -> Any:
     size = begins[rows] - begins[0]
     out = np.empty(3 * size + rows, np.uint8)
     line_begins = np.empty(rows + 1, np.int64)
-    at = 0
+    one = np.uint64(1)  # an index without a sign is not looked at for one
+    at = np.uint64(0)
     for row in range(rows):
         line_begins[row] = first = at
-        i, end = begins[row], begins[row + 1]
+        i, end = np.uint64(begins[row]), np.uint64(begins[row + 1])
         waiting = False  # a space is due before the next character
         while i < end:
-            kind = kinds[content[i]]
+            byte = content[i]
+            kind = kinds[byte]
             if kind == _SPACE:
                 waiting = True
-                i += 1
+                i += one
                 continue
-            byte = content[i]
-            hangul = 0xEA <= byte <= 0xED and (byte != 0xEA or content[i + 1] >= 0xB0)
+            hangul = 0xEA <= byte <= 0xED and (byte != 0xEA or content[i + one] >= 0xB0)
             alone = kind == _MARK and not hangul
             if (waiting or alone) and at > first:
                 out[at] = 0x20
-                at += 1
+                at += one
             waiting = alone
             if kind == _MARK:
-                length = 1 if byte < 0x80 else (3 if byte < 0xF0 else 4)
-                for k in range(length):
-                    out[at + k] = content[i + k]
-                at += length
-                i += length
+                out[at] = byte
+                at, i = at + one, i + one
+                while i < end and 0x80 <= content[i] < 0xC0:  # the rest of its character
+                    out[at] = content[i]
+                    at, i = at + one, i + one
                 continue
-            while kind > _MARK:  # most of most texts; an index without a sign is not looked at for one
-                out[np.uint64(at)] = kind
-                at += 1
-                i += 1
+            while kind > _MARK:  # most of most texts
+                out[at] = kind
+                at, i = at + one, i + one
                 if i == end:
                     break
-                kind = kinds[content[np.uint64(i)]]
+                kind = kinds[content[i]]
     line_begins[rows] = at
     return out[:at], line_begins
