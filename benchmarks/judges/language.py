@@ -188,10 +188,7 @@ def _speed(data: Path) -> str:
         texts = pl.concat([texts] * (SPEED_ROWS // len(texts) + 1))[:SPEED_ROWS]
         plain = texts.str.replace_all("\n", " ", literal=True).to_list()
         model = language._model()
-        bare, ours = (
-            cpu_seconds(lambda m=model, p=plain: m.predict(p)),
-            cpu_seconds(lambda t=texts: detect(t)),
-        )
+        bare, ours = cpu_seconds(lambda m=model, p=plain: m.predict(p), lambda t=texts: detect(t))
         lines.append(
             [
                 name,
@@ -201,7 +198,7 @@ def _speed(data: Path) -> str:
             ]
         )
     return (
-        "Speed on answers cut to 100 characters, by processor time of the best of five runs, beside a bare "
+        "Speed on answers cut to 100 characters, by processor time of the best of nine runs, beside a bare "
         "`predict` of the list by the same model; then rows a second of the clock by one process and by two, "
         "starting them included (fastText keeps the interpreter to itself, so threads make it no faster). "
         "Where four words of five are Chinese characters, fastText is not asked:\n\n"

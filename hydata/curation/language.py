@@ -153,6 +153,7 @@ def _mixed(found: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
             | ((pl.col("confidence") < _SURE) & (text.str.len_chars() >= _LONG)),
         )
         .select("row", whole="language", text=text.str.extract_all(_PIECE))
+        .filter(text.list.len() > 1)  # most of tweets are one
         .explode("text", empty_as_null=False)
         .with_columns(words=word_count(text))
     )

@@ -146,6 +146,8 @@ def judge_rows(rows: pl.DataFrame, settings: FindSettings) -> pl.DataFrame:
     for row, parts, fields in texts.filter("worth").select("row", "text", "field").iter_rows():
         arguments = {place for place, field in enumerate(fields) if field.startswith(_ARGUMENTS)}
         places, masked = anonymized(parts, arguments, settings)
+        if not any(places):  # the text stays as it is
+            continue
         spans, start = [], 0
         for part, within in zip(parts, places, strict=True):
             spans += [{"kind": f.kind, "start": start + f.start, "end": start + f.end} for f in within]

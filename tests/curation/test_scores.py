@@ -22,6 +22,7 @@ from hydata.curation.lines import MAX_CHARACTERS, fasttext_lines
 from hydata.curation.metrics import curve, log_odds, measured, steepness
 from hydata.curation.scorer import Card, card_path, load_scorer, score_texts
 from hydata.curation.scores import COLUMNS, SCORES, ScoreSettings
+from hydata.curation.supervised import PREFIX, predict
 from hydata.errors import ConfigError
 from hydata.recipe import load_recipe, table_schemas
 from hydata.schema import Conversation, Message, conversations_frame, judgements_frame
@@ -433,7 +434,29 @@ def test_lines_are_what_they_should_be() -> None:
         assert "  " not in line
 
 
-@pytest.mark.parametrize("piece", ["you idiot ", "傻逼", "a", "!", "because ", "\0\n", "¿", "a b!c "])
+def test_lines_are_without_noise() -> None:
+    noise = r"https?://[^\s]+|&#?[0-9A-Za-z]+;|@[0-9A-Za-z_]+"
+    signs = [*"&#aZ9;@_h:/s x.\n\u3000\u00a0\u0085é我", "http", "https", "://", "http://", "&amp;", "@bob"]
+    rng = random.Random(3)
+    texts = pl.Series(["".join(rng.choices(signs, k=rng.randrange(16))) for _ in range(20_000)])
+    assert fasttext_lines(texts).equals(fasttext_lines(texts.str.replace_all(noise, " ")))
+
+
+def test_predictions_are_fasttexts_own(trained: Path) -> None:
+    lines = fasttext_lines(pl.Series(_strange(2_000), dtype=pl.String)).drop_nulls()
+    model = load_scorer(trained).model
+    labels, confidences = model.predict(lines.to_list())
+    found = predict(model, lines)
+    assert found["label"].to_list() == [label.removeprefix(PREFIX) for (label,) in labels]
+    assert found["confidence"].to_list() == [min(float(one), 1.0) for (one,) in confidences]
+    assert predict(model, lines.head(0)).schema == found.schema
+    with pytest.raises(ValueError, match="line breaks"):
+        predict(model, pl.Series(["two\nlines"]))
+
+
+@pytest.mark.parametrize(
+    "piece", ["you idiot ", "傻逼", "a", "!", "because ", "\0\n", "¿", "a b!c ", "&a", "@", "http://"]
+)
 def test_ten_megabytes_take_a_moment(piece: str, trained: Path) -> None:
     texts = pl.Series([piece * (10_000_000 // len(piece.encode()))])
     scorer = load_scorer(trained)
