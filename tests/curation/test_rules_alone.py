@@ -73,6 +73,45 @@ def test_a_threshold_is_another_and_the_measures_stay(tmp_path: Path) -> None:
     assert other.drop("passed", "reasons").equals(plain.drop("passed", "reasons"))
 
 
+@pytest.mark.parametrize(
+    ("instruction", "output", "reasons"),
+    [
+        ("Give tips.", "Cook at home. Then set some money aside every month so that you", ["unfinished"]),
+        ("介绍长城。", "长城很长。它的修筑历史可以追溯到两千多年以前的西周时期的", ["unfinished"]),
+        ("推荐一本书。", "我推荐你读一读《百年孤独》和《霍乱时期的爱情", ["open_quote"]),
+        ("Solve it.", "We get $$x = 4", ["open_maths"]),
+        ("列出好处。", "1. 改善睡眠。\n2. 缓解压力。\n3.", ["open_list"]),
+        ("Make a table.", "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | fo", ["open_table"]),
+        ("Write Python.", "```python\ndef f(a)\n    return a\n```", ["invalid_python"]),
+        ("List five ways to make tea.", "1. Boil it.\n2. Cool it.", ["too_few_items"]),
+        ("说说电影。", "作为一个人工智能助手，我没有看过电影。", ["as_an_ai"]),
+        ("怎么样？", "如上图所示，销量上升了。", ["answer_on_media"]),
+        ("介绍北京。", "bei jing shi zhong guo de shou du, ye hen da.", ["pinyin_soup"]),
+        (
+            "Describe it.",
+            "The town is old. " + "It is a good place to live. " * 8,
+            ["repeated_10grams", "loop"],
+        ),
+        ("Name two parks.", "Yosemite National Park and Yellowstone National Park.", []),
+        ("What is a schema?", "A JSON schema describes what a JSON document may hold.", []),
+        ("什么是链接？", "超链接可以从一个网页跳到另一个网页。", []),
+        ("Fix it: She don't like to go to the old mill.", "She doesn't like to go to the old mill.", []),
+        ("Add seven and two.", "7 + 2 = 9", []),
+    ],
+)
+def test_the_built_in_policy_on_answers(
+    instruction: str, output: str, reasons: list[str], tmp_path: Path
+) -> None:
+    found = judged(tmp_path, [{"instruction": instruction, "output": output}])
+    assert found["reasons"].to_list() == [reasons]
+    assert found["passed"].to_list() == [not reasons]
+
+
+def test_a_conversation_that_begins_with_the_assistant_does_not_pass(tmp_path: Path) -> None:
+    turns = [{"role": "assistant", "content": "Good morning."}, {"role": "user", "content": "Good morning."}]
+    assert "role_order" in judged(tmp_path, [{"messages": turns}])["reasons"].item()
+
+
 def test_another_policy_decides(tmp_path: Path) -> None:
     policy = tmp_path / "mine.toml"
     policy.write_text(
