@@ -495,8 +495,17 @@ def test_measure_of_an_answer_to_a_question(
         ),
         (
             "missing_media",
-            ("The attached file has all of it.", "从上图可以看出，茶涨价了。", "[image of a pot]"),
-            ("dfs(graph, start)", "list(map(f, x))", "A chart has axes.", "图表有两条轴。"),
+            (
+                *("The attached file has all of it.", "从上图可以看出，茶涨价了。", "[image of a pot]"),
+                *("Click the link below to read more.", "详情请点击下方链接。", "Follow this link for tea."),
+            ),
+            (
+                "dfs(graph, start)",
+                "list(map(f, x))",
+                "A chart has axes.",
+                "图表有两条轴。",
+                "点击链接时要小心。",
+            ),
         ),
         ("ai_disclaimers", ("身为一个AI，我不喝茶。", "作为一名AI助手，我不喝茶。"), ("AI助手可以写作。",)),
     ],
