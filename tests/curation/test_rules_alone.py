@@ -96,6 +96,7 @@ def test_a_threshold_is_another_and_the_measures_stay(tmp_path: Path) -> None:
         ("What is a schema?", "A JSON schema describes what a JSON document may hold.", []),
         ("什么是链接？", "超链接可以从一个网页跳到另一个网页。", []),
         ("Fix it: She don't like to go to the old mill.", "She doesn't like to go to the old mill.", []),
+        ("描述一棵树。", "￥%&*（）+？@#￥%&*", ["only_marks"]),
         ("Add seven and two.", "7 + 2 = 9", []),
     ],
 )
