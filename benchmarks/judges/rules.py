@@ -49,7 +49,7 @@ def section(data: Path) -> str:
     return "\n\n".join(
         (
             "## rules",
-            "`hydata judge rules`: 80 measures of form, `passed` and `reasons` by the built-in policy.",
+            "`hydata judge rules`: 82 measures of form, `passed` and `reasons` by the built-in policy.",
             _mojibake(labelled / "garbled"),
             _clean(labelled / "langid" / "lingua_sentences.jsonl"),
             _defects(labelled / "instructions_defects"),

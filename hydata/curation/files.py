@@ -23,14 +23,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
+from hydata.compiled import kernel
 from hydata.curation.turns import messages_of, parts, whole_text
 from hydata.errors import ConfigError
 from hydata.schema import MESSAGE, instruction_text
@@ -43,6 +45,8 @@ BLOCK_BYTES = 16 << 20
 BATCH_ROWS = 16_384
 LINE_BYTES = 1 << 30
 """The longest line that is read; Arrow's parser ends at 2 GiB."""
+_DEEPEST = 2_000
+"""Levels of JSON that are read."""
 _HALVES = re.compile(
     rb"\\(?:\\|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
 )
@@ -237,6 +241,7 @@ def _names(path: Path, lines: bytes) -> list[str]:
     except orjson.JSONDecodeError:
         pass  # nested deeper than orjson goes, or no JSON: Arrow, which reads all of it for the names, says
     try:
+        _check_depth(first)
         names: list[str] = pj.read_json(io.BytesIO(first), _options(first)).column_names
     except ValueError as error:  # Arrow's own errors, and names that are no UTF-8
         cause = re.sub(r"Column\(.*\)", "a column", str(error), flags=re.DOTALL)
@@ -321,6 +326,7 @@ def _dumped(value: object) -> str:
 def _read_json(lines: bytes, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
     options = pj.ParseOptions(pa.schema(list(columns.items())), unexpected_field_behavior="ignore")
     lines = whole(lines)
+    _check_depth(lines)
     table = pj.read_json(io.BytesIO(lines), _options(lines), options).combine_chunks()
     return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table], schema=table.schema)
 
@@ -331,6 +337,38 @@ def _options(lines: bytes) -> pj.ReadOptions:
 
 def _beside(names: Sequence[str], column: str) -> tuple[str, ...]:
     return tuple(name for name in _BESIDE.get(column, ()) if name in names)
+
+
+@kernel
+def _deepest(lines: Any) -> Any:
+    """The deepest nesting of brackets outside of strings, in any of the lines."""
+    depth = deepest = 0
+    quoted = False
+    at = 0
+    while at < len(lines):
+        byte = lines[at]
+        if quoted:
+            if byte == 0x5C:  # a backslash: whatever it escapes is passed over
+                at += 1
+            elif byte == 0x22 or byte == 0x0A:
+                quoted = False
+        elif byte == 0x22:
+            quoted = True
+        elif byte == 0x5B or byte == 0x7B:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte == 0x5D or byte == 0x7D:
+            depth -= 1
+        elif byte == 0x0A:
+            depth = 0
+        at += 1
+    return deepest
+
+
+def _check_depth(lines: bytes) -> None:
+    """Arrow's parser recurses, and some 15,000 levels end the process."""
+    if _deepest(np.frombuffer(lines, np.uint8)) > _DEEPEST:
+        raise pa.ArrowInvalid(f"JSON nested deeper than {_DEEPEST:,} levels")
 
 
 _NAME = re.compile(r"[^\W\d]\w{0,39}")

@@ -13,7 +13,7 @@ from hydata.schema import JUDGEMENT_KEY, Output, judgements_frame
 from hydata.stage import Context, MapStage
 
 JUDGE = "privacy"
-VERSION = 3
+VERSION = 4
 
 COUNTS = pl.Schema({name: pl.Int32() for name in ("total", *KINDS, "name")})
 SPAN = pl.Struct(

@@ -1,9 +1,10 @@
 """Keys, tokens and passwords.
 
-Sources: the prefixes by which the services themselves make their keys recognisable (AWS, GitHub, GitLab,
-Slack, Google, Stripe, OpenAI and Anthropic, Hugging Face, npm, PyPI, SendGrid, Telegram), RFC 7519 (JWT),
-RFC 7468 (PEM), RFC 3986 section 3.2.1 (a password in a URL), RFC 6750 (bearer tokens). What is assigned to
-a name such as ``api_key`` is taken if it looks like a secret: no call, no variable, no word.
+Sources: the prefixes by which the services themselves make their keys recognisable (AWS, Alibaba Cloud,
+Tencent Cloud, GitHub, GitLab, Slack, Google, Stripe, OpenAI and Anthropic, Hugging Face, npm, PyPI, SendGrid,
+Telegram), RFC 7519 (JWT), RFC 7468 (PEM), RFC 3986 section 3.2.1 (a password in a URL), RFC 6750 (bearer
+tokens). What is assigned to a name such as ``api_key`` is taken if it looks like a secret: no call, no
+variable, no word.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _PREFIXED = re.compile(
     r"|(?:sk|rk|pk|whsec)_(?:live_|test_)[0-9A-Za-z]{16,255}+"
     r"|sk-(?=[A-Za-z_-]{0,40}[0-9])[0-9A-Za-z_-]{20,255}+"
     r"|hf_[0-9A-Za-z]{30,64}+|npm_[0-9A-Za-z]{30,64}+|pypi-[0-9A-Za-z_-]{40,512}+"
+    r"|LTAI[0-9A-Za-z]{12,28}(?![0-9A-Za-z])|AKID[0-9A-Za-z]{32}(?![0-9A-Za-z])"
     r"|SG\.[0-9A-Za-z_-]{16,64}\.[0-9A-Za-z_-]{16,128}+"
-    r"|[0-9]{8,10}:AA[0-9A-Za-z_-]{33}"
+    r"|[0-9]{8,10}:AA[0-9A-Za-z_-]{32,33}"
     r"|eyJ[0-9A-Za-z_-]{8,4096}+\.eyJ[0-9A-Za-z_-]{2,16384}+(?:\.[0-9A-Za-z_-]{0,4096}+)?"
     r")"
 )
@@ -54,7 +56,10 @@ _READ = 128
 _DIGIT = re.compile(r"[0-9]")
 _LETTER = re.compile(r"[A-Za-z]")
 _WORDY = re.compile(r"[A-Za-z]++(?:[_./-][A-Za-z]++){0,16}[_./-]?[0-9]{0,2}")
-_FILLER = re.compile(r"\*\*\*|xxx|example|your|changeme|\.\.\.", re.IGNORECASE)
+# Within a word it is a part of what was drawn: AWS's own sample of a secret ends in EXAMPLEKEY.
+_FILLER = re.compile(
+    r"\*\*\*|xxx|(?<![0-9A-Za-z])example|example(?![0-9A-Za-z])|your|changeme|\.\.\.", re.IGNORECASE
+)
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _STOP = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"[0-9A-Za-z+/=\s\\]{0,8192}+")
@@ -63,7 +68,7 @@ _BODY = re.compile(r"[0-9A-Za-z+/=\s\\]{0,8192}+")
 _SERVICES = Hint(
     (
         *words("akia asia aroa aida abia acca ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat- gldt- glrt- glcbt-"),
-        *words("glptt- xox xapp- aiza ya29. _live_ _test_ sk- hf_ npm_ pypi- sg. :aa eyj"),
+        *words("glptt- xox xapp- aiza ya29. _live_ _test_ sk- hf_ npm_ pypi- sg. :aa eyj ltai akid"),
     )
 )
 _LINK = Hint(("://",))

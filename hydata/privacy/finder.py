@@ -93,7 +93,8 @@ def near(text: str, start: int, context: re.Pattern[str], reach: int = 40, *, ac
 
 
 _BETWEEN = re.compile(r"[0-9]{4}|\](?!(?:[\s,;:、，；/和及与\]]|and|or)*+$)")
-_ENDS = re.compile(r"[.!?。！？\n](?:(?<=[.!?])[ \n]|(?<=[。！？])|(?<=\n)\s*\n)")
+# "No. " is a number's, not an end.
+_ENDS = re.compile(r"[.!?。！？\n](?:(?<=[.!?])(?<!\b[nN][oOrR]\.)[ \n]|(?<=[。！？])|(?<=\n)\s*\n)")
 
 
 def union(found: Iterable[Found]) -> list[Found]:

@@ -38,7 +38,7 @@ from hydata.stage import Settings
 FINDERS: tuple[Finder, ...] = (KEY, EMAIL, IBAN, ID_CARD, BANK_CARD, PASSPORT, IP, PHONE, PLATE, ADDRESS)
 KINDS: tuple[Kind, ...] = tuple(finder.kind for finder in FINDERS)
 
-VERSION = 3
+VERSION = 4
 """Raise it when what is found changes."""
 
 _TAG = "|".join(kind.upper() for kind in (*KINDS, "name"))

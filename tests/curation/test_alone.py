@@ -206,6 +206,21 @@ def test_arguments_keep_their_digits(tmp_path: Path) -> None:
         _read(path)
 
 
+def test_what_is_nested_too_deep_is_refused_and_ends_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    for brackets in ("[]", ('{"a":', "}")):
+        deep = brackets[0] * 200_000 + "1" + brackets[1] * 200_000
+        path.write_text(f'{{"text": "]\\"[[", "deep": {deep}}}\n', "utf-8")
+        with pytest.raises(ConfigError, match=r"in.jsonl.*deeper than 2,000"):
+            _read(path)
+        path.write_text(f'{{"text": "Tea?"}}\n{{"text": "[[\\"[[", "deep": {deep}}}\n', "utf-8")
+        with pytest.raises(ConfigError, match=r"line 2.*deeper than 2,000"):
+            _read(path)
+    many = json.dumps({"text": "[" * 5_000, "some": [[[]]]}) + "\n"
+    path.write_text(many * 3_000, "utf-8")
+    assert len(_read(path)) == 3_000
+
+
 def test_what_parquet_does_not_hold_as_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     turn = {"role": "user", "content": "Tea?"}

@@ -83,6 +83,9 @@ PROSE = "The tide goes out twice a day. "
         ("unclosed_brackets", "（未完", 1),
         ("unclosed_quotes", 'He said "no and left.', True),
         ("unclosed_quotes", 'x = ""', False),
+        ("unclosed_quotes", 'He is 6\'2" tall, and the screen has 27".', False),
+        ("unclosed_quotes", '这款显示器是27"的，他说"很好', True),
+        ("unclosed_quotes", 'In "1984" and then "no.', True),
         ("unclosed_quotes", "他说：“不行。", True),
         ("unclosed_quotes", "他说：“不行。”", False),
         ("duplicate_line_fraction", "one\ntwo\none\none", 0.5),
@@ -201,6 +204,10 @@ PROSE = "The tide goes out twice a day. "
         ("pinyin_fraction", "wǒ hěn hǎo", 2 / 3),
         ("pinyin_fraction", "ni3 hao3 ma", 1 / 3),
         ("pinyin_fraction", "num1, num2 和 v2 v3", 1 / 5),
+        ("toneless_pinyin_fraction", "bei jing shi zhong guo de shou du, ye hen da", 1.0),
+        ("toneless_pinyin_fraction", "bei jing 是中国的首都，也是一座历史悠久的城市", 0.0),
+        ("toneless_pinyin_fraction", "the men can run home soon, then fan he long", 0.0),
+        ("toneless_pinyin_fraction", "a = [1, 4, 9, 16, 25, 36, 49, 64]", 0.0),
         ("base64_fraction", "TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyByZWFzb24s", 1.0),
         ("base64_fraction", "supercalifragilisticexpialidociousandmorelowerletters", 0.0),
         ("base64_fraction", "字" * 64, 0.0),
@@ -247,8 +254,13 @@ def test_measure_of_an_instruction(measure: str, instruction: str, expected: obj
         ("private_use_characters", "好", 0),
         ("replacement_characters", "中\ufffd文\ufffd", 2),
         ("control_characters", "中文\x07", 1),
+        ("mojibake", "▁The▁quick▁brown▁fox", 1),
+        ("mojibake", "<0xE4><0xBD><0xA0>我是", 1),
+        ("mojibake", "the [UNK] [UNK] of [PAD]", 1),
+        ("mojibake", "A bar ▁▂▃▄ and 0xE4, [CLS] begins a text.", 0),
         ("han_faults", "中é文", 1),
         ("han_faults", "⼀⺀", 2),
+        ("han_faults", "亻尔女子，我可以帮忄尔。", 2),
         ("han_faults", "café 馆, é中", 0),
         ("mojibake", "2012—∞, l’été, “5×£35”", 0),
         ("mojibake", "Ð\x9fÑ\x80Ð¸Ð²ÐµÑ\x82", 6),
@@ -343,6 +355,8 @@ def test_an_answer_that_copies_its_question() -> None:
         ("invalid_json", "请以JSON格式输出。", '{"名": "茶",}', True),
         ("invalid_json", "请以JSON格式输出。", '[{"名": "茶"}]', False),
         ("invalid_json", "Convert this JSON to YAML.", "a: 4", None),
+        ("invalid_json", "如何用Python解析JSON？", "调用 json.loads 即可。", None),
+        ("invalid_json", "用JSON格式输出。", "名字是茶。", True),
         ("invalid_json", "Return JSON only.", "[" * 10_000, True),
         ("other_language", "Answer in French: what is tea?", "Tea is a drink made of leaves.", True),
         (
@@ -357,6 +371,9 @@ def test_an_answer_that_copies_its_question() -> None:
         ("items_off", "List five ways to make tea.", "1. a\n2. b\n3. c", -2),
         ("items_off", "List five ways to make tea.", "Boil it.", None),
         ("items_off", "列出三个优点。", "1. 甲\n2. 乙\n3. 丙", 0),
+        ("items_off", "列出喝茶的五个好处。", "1. 甲\n2. 乙\n3. 丙", -2),
+        ("items_off", "给我四个旅行目的地推荐。", "- 北京\n- 西安", -2),
+        ("items_off", "列出十年来的三个变化。", "1. 甲\n2. 乙\n3. 丙", None),
         ("items_off", "列出一些优点。", "1. 甲\n2. 乙\n3. 丙", None),
         ("same_words", "Say: good tea!", "say good tea", True),
         ("same_words", "说：好茶！", "说好茶", True),
@@ -364,12 +381,151 @@ def test_an_answer_that_copies_its_question() -> None:
         ("echoed_fraction", "What is the best tea in the world", "The best tea in the world is green.", 0.5),
         ("echoed_fraction", "世界上最好的茶", "世界上最好的茶是绿茶", 1.0),
         ("echoed_fraction", "世界上最好的茶", "绿茶", 0.0),
+        (
+            "mirrored_fraction",
+            "Correct this: we was at the old mill by the tea room.",
+            "We was at the old mill.",
+            0.25,
+        ),
+        ("mirrored_fraction", "世界上最好的茶", "世界上最好的茶是绿茶", 0.5),
     ],
 )
 def test_measure_of_an_answer_to_a_question(
     measure: str, instruction: str, response: str, expected: object
 ) -> None:
     assert rules.measures(frame((instruction, response)))[f"response_{measure}"].item() == expected
+
+
+@pytest.mark.parametrize(
+    ("measure", "responses", "innocent"),
+    [
+        (
+            "role_markers",
+            (
+                *(
+                    "Tea is hot.<|im_end|>",
+                    "Tea.<|eot_id|>",
+                    "茶很烫。<|end|>",
+                    "<|channel|>final<|message|>Tea.",
+                ),
+                *(
+                    "Tea.<|END_OF_TURN_TOKEN|>",
+                    "茶。<｜end▁of▁sentence｜>",
+                    "Tea.<｜User｜>And you?",
+                    "Tea is hot.</s>",
+                ),
+                *(
+                    "<s>Tea is hot.",
+                    "茶很烫。<eos>",
+                    "Tea.<extra_id_0>",
+                    "茶。<reserved_106>",
+                    "[gMASK]茶",
+                    "[TOOL_CALLS][]",
+                ),
+                *(
+                    "[|Human|] ok [|AI|] Good.",
+                    "茶。\n<用户>还有呢？<助手>没有。",
+                    "<end_of_turn>",
+                    "<human>: Tea?",
+                ),
+                "Below is an instruction that describes a task. Write tea.",
+            ),
+            (
+                *(
+                    "A strike is <s>old</s> HTML.",
+                    "Use <b>tea</b> | <i>milk</i>.",
+                    "f <|> g is a choice.",
+                    "a <- b || c",
+                ),
+                *(
+                    "列出<s>旧的</s>价格。",
+                    "The user has a bot; the human speaks: tea.",
+                    "[user] is a field, [ai] another.",
+                ),
+            ),
+        ),
+        (
+            "template_holes",
+            (
+                *("Dear {name}, it's ready.", "Hello ${user}, welcome!", "Dear <first name>, tea is ready."),
+                *(
+                    "关于{主题}，这里有几点。",
+                    "尊敬的【客户姓名】先生：",
+                    "亲爱的{{姓名}}，茶好了。",
+                    "Best,\n[Your Name]",
+                ),
+            ),
+            (
+                *(
+                    "print(f'{name} has tea')",
+                    "Write `{{ name }}` in Jinja.",
+                    "<p>{{ user.name }}</p>",
+                    "Press [Enter].",
+                ),
+                *(
+                    "在Vue里写 `{{ message }}`。",
+                    "集合写作{1, 2}。",
+                    "\\frac{{a}}{{b}}",
+                    "row[date] = data[company]",
+                ),
+            ),
+        ),
+        (
+            "refusals",
+            (
+                *(
+                    "I'd rather not discuss that topic.",
+                    "I won't be able to help with that.",
+                    "恕我无法提供。",
+                ),
+                *("It is not appropriate for me to answer this.", "I am not comfortable writing that."),
+                *("You forgot to include the text.", "No text was provided.", "您没有提供文章内容，请补充。"),
+                *("请提供您想要总结的文本。", "请把需要翻译的内容发给我。", "您的问题涉及隐私，我无法作答。"),
+                *("这个问题超出了我的能力范围。", "不好意思，这个问题我没办法回答。", "I can't help."),
+            ),
+            (
+                *(
+                    "Tom said, \"I'm sorry, I can't come.\"",
+                    "小明说：“对不起，我不能去。”",
+                    "I can't help but smile.",
+                ),
+                *(
+                    "很抱歉给您带来不便，茶已寄出。",
+                    "If the pot is empty, it cannot boil.",
+                    "没电时汽车无法启动。",
+                ),
+                *("The article did not give a date.", "企鹅不会飞，也不能游得很远。"),
+            ),
+        ),
+        (
+            "missing_media",
+            (
+                *("The attached file has all of it.", "从上图可以看出，茶涨价了。", "[image of a pot]"),
+                *("Click the link below to read more.", "详情请点击下方链接。", "Follow this link for tea."),
+            ),
+            (
+                "dfs(graph, start)",
+                "list(map(f, x))",
+                "A chart has axes.",
+                "图表有两条轴。",
+                "点击链接时要小心。",
+            ),
+        ),
+        ("ai_disclaimers", ("身为一个AI，我不喝茶。", "作为一名AI助手，我不喝茶。"), ("AI助手可以写作。",)),
+    ],
+)
+def test_phrases(measure: str, responses: tuple[str, ...], innocent: tuple[str, ...]) -> None:
+    """Each finds what it is for, by its anchors too, and not what looks like it."""
+    found = rules.measures_of_texts(pl.Series([*responses, *innocent]))[f"response_{measure}"].to_list()
+    assert [text for text, n in zip(responses, found, strict=False) if not n] == []
+    assert [text for text, n in zip(innocent, found[len(responses) :], strict=True) if n] == []
+
+
+def test_markup_is_no_remains_where_it_was_asked_for() -> None:
+    page = "<html><body><p>Tea</p></body></html>"
+    asked = ("Write a HTML page about tea.", "写一个HTML网页。", "写一个关于茶的网页。", "Make my website.")
+    found = rules.measures(frame(*((one, page) for one in asked), ("Describe tea.", page)))["html_remains"]
+    assert found.to_list() == [0, 0, 0, 0, 6]
 
 
 def test_every_measure_is_documented_typed_and_null_without_a_response() -> None:

@@ -46,8 +46,8 @@ def test_each_row_is_judged_by_the_section_of_what_it_is(tmp_path: Path) -> None
         ],
     )
     assert texts.columns[0] == "row"
-    assert texts["passed"].to_list() == [True, True, False, None]
-    assert texts["reasons"].to_list() == [[], [], ["garbled"], None]
+    assert texts["passed"].to_list() == [True, False, False, None]
+    assert texts["reasons"].to_list() == [[], ["refusal"], ["garbled"], None]
     assert texts["response_refusals"].to_list() == [0, 2, 0, None]
     assert texts["instruction_words"].null_count() == 4
     pairs = judged(
@@ -71,6 +71,63 @@ def test_a_threshold_is_another_and_the_measures_stay(tmp_path: Path) -> None:
     assert plain["reasons"].to_list() == [["garbled"], ["html_remains"]]
     assert other["reasons"].to_list() == [[], []]
     assert other.drop("passed", "reasons").equals(plain.drop("passed", "reasons"))
+
+
+@pytest.mark.parametrize(
+    ("instruction", "output", "reasons"),
+    [
+        ("Give tips.", "Cook at home. Then set some money aside every month so that you", ["unfinished"]),
+        ("介绍长城。", "长城很长。它的修筑历史可以追溯到两千多年以前的西周时期的", ["unfinished"]),
+        ("推荐一本书。", "我推荐你读一读《百年孤独》和《霍乱时期的爱情", ["open_quote"]),
+        ("Solve it.", "We get $$x = 4", ["open_maths"]),
+        ("列出好处。", "1. 改善睡眠。\n2. 缓解压力。\n3.", ["open_list"]),
+        ("Make a table.", "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | fo", ["open_table"]),
+        ("Write Python.", "```python\ndef f(a)\n    return a\n```", ["invalid_python"]),
+        ("List five ways to make tea.", "1. Boil it.\n2. Cool it.", ["too_few_items"]),
+        ("说说电影。", "作为一个人工智能助手，我没有看过电影。", ["as_an_ai"]),
+        ("怎么样？", "如上图所示，销量上升了。", ["answer_on_media"]),
+        ("介绍北京。", "bei jing shi zhong guo de shou du, ye hen da.", ["pinyin_soup"]),
+        (
+            "Describe it.",
+            "The town is old. " + "It is a good place to live. " * 8,
+            ["repeated_10grams", "loop"],
+        ),
+        ("Name two parks.", "Yosemite National Park and Yellowstone National Park.", []),
+        ("What is a schema?", "A JSON schema describes what a JSON document may hold.", []),
+        ("什么是链接？", "超链接可以从一个网页跳到另一个网页。", []),
+        ("Fix it: She don't like to go to the old mill.", "She doesn't like to go to the old mill.", []),
+        ("描述一棵树。", "￥%&*（）+？@#￥%&*", ["only_marks"]),
+        ("Add seven and two.", "7 + 2 = 9", []),
+    ],
+)
+def test_the_built_in_policy_on_answers(
+    instruction: str, output: str, reasons: list[str], tmp_path: Path
+) -> None:
+    found = judged(tmp_path, [{"instruction": instruction, "output": output}])
+    assert found["reasons"].to_list() == [reasons]
+    assert found["passed"].to_list() == [not reasons]
+
+
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        ("The tide rises. Then all of the water falls again because the moon and", ["unfinished"]),
+        ("长城很长。它的修筑历史可以追溯到两千多年以前的西周时期的", ["unfinished"]),
+        ("The value is \\[ x^2 + 1", ["open_maths"]),
+        ("As an AI language model, I have no tea.", ["as_an_ai"]),
+        ("很抱歉，我无法回答这个问题。", ["refusal"]),
+        ("亻尔女子，我可以帮忄尔，氵西望有用。", ["broken_han"]),
+        ("He said (as ever: too late. The rest is history.", []),
+        ('The pot was 27" wide, and so on...', []),
+    ],
+)
+def test_the_built_in_policy_on_texts(text: str, reasons: list[str]) -> None:
+    assert of_texts([text])["reasons"].to_list() == [reasons]
+
+
+def test_a_conversation_that_begins_with_the_assistant_does_not_pass(tmp_path: Path) -> None:
+    turns = [{"role": "assistant", "content": "Good morning."}, {"role": "user", "content": "Good morning."}]
+    assert "role_order" in judged(tmp_path, [{"messages": turns}])["reasons"].item()
 
 
 def test_another_policy_decides(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ FOUND = [
     ("账户DE89 3704 0044 0532 0130 00。", "DE89 3704 0044 0532 0130 00", "iban"),
     ("my passport number is X1234567.", "X1234567", "passport"),
     ("护照号E12345678", "E12345678", "passport"),
+    ("My passport no. is C03005988", "C03005988", "passport"),
+    ("Passport No. E12345678", "E12345678", "passport"),
     ("license plate AB12 CDE was", "AB12 CDE", "plate"),
     ("车牌京A12345停在", "京A12345", "plate"),
     ("新能源车沪AD12345", "沪AD12345", "plate"),
@@ -66,6 +68,17 @@ FOUND = [
     ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "key"),
     ('api_key = "d41d8cd98f00b204"', "d41d8cd98f00b204", "key"),
     ("密码：Zt9x7Qw2，", "Zt9x7Qw2", "key"),
+    (
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "key",
+    ),
+    ("阿里云LTAI5tAbCdEfGhIjKlMnOpQr", "LTAI5tAbCdEfGhIjKlMnOpQr", "key"),
+    (
+        "bot 110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw",
+        "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw",
+        "key",
+    ),
     ("postgres://admin:s3cret!@db.example.com/x", "admin:s3cret!", "key"),
     (
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
@@ -95,6 +108,7 @@ def test_found(text: str, value: str, kind: str) -> None:
         "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "git@github.com:org/repo.git lodash@4.17.21 @app.route icon@2x.png",
         "token = get_token() password = os.environ['X'] api_key = your_api_key",
+        "api_key = example-key-1, password: my_example_2",
         "the tokens are 12345 and the secret is out, password: hunter",
         "5月1号，3号线，第一中学，这三街",
         "Susie has 11 Rhode Island Reds; 12 Angry Men; the 1983 Pan American Games",
@@ -349,6 +363,7 @@ def test_hostile_texts_take_time_in_proportion(unit: str) -> None:
     "key",
     [
         *(f"{prefix}Q3EXAMPLE7ZK4M9T" for prefix in ("AKIA", "ASIA", "AROA", "AIDA", "ABIA", "ACCA")),
+        "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE",
         *(f"{prefix}-a1B2c3D4e5F6g7H8i9J0" for prefix in ("glpat", "gldt", "glrt", "glcbt", "glptt")),
     ],
 )

@@ -76,7 +76,8 @@ _CLASSES = {
     LOWER: r"\p{Ll}",
     BULLET: r"[-*+•·●▪■◦‣–・]",
     TONE: "[ǎǐǒǔǖǘǚǜǍǏǑǓǕǗǙǛ]",
-    RADICAL: r"[\u{2E80}-\u{2FDF}\u{2FF0}-\u{2FFF}\u{31C0}-\u{31EF}]",
+    RADICAL: r"[\u{2E80}-\u{2FDF}\u{2FF0}-\u{2FFF}\u{31C0}-\u{31EF}"
+    "亻刂冖冫宀彳忄扌攵氵灬犭疒礻糹纟艹衤讠辶釒钅阝飠饣]",
     LATIN_1: "[À-ÖØ-öø-ÿ]",
     BASE64: "[A-Za-z0-9+/=_-]",
 }

@@ -574,7 +574,8 @@ def read_text(
                     else:
                         json = np.int64(2 if point in (0x22, 0x7B, 0x5B, 0x2D, 0x7D, 0x5D) else 3)
                 if point == 0x22:
-                    if before != 0x5C:
+                    # Behind a digit nothing is quoted: 27" are inches.
+                    if before != 0x5C and (in_string or not 0x30 <= before <= 0x39):
                         straight += 1
                         in_string = not in_string
                 elif mark & OPENS:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 JUDGE = "rules"
-VERSION = 3
+VERSION = 4
 """Goes up when a rule's expression changes; a changed list of phrases is noticed by itself."""
 
 

@@ -122,8 +122,10 @@ def template_holes(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.UInt32)
 def html_remains(text: pl.Expr) -> pl.Expr:
-    """Tags of layout and character entities. Code that is about HTML has them rightly."""
-    return count_phrases(text, "html")
+    """Tags of layout and character entities; none where the instruction speaks of HTML, a page, or code of
+    one (``phrases/about_html.txt``), for the answer has them rightly."""
+    about = count_phrases(pl.col("instruction"), "about_html") > 0
+    return pl.when(about.fill_null(False)).then(0).otherwise(count_phrases(text, "html"))
 
 
 def _asks(name: str) -> pl.Expr:

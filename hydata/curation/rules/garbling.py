@@ -11,12 +11,22 @@ symbols at most 0.1 of the words).
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import polars as pl
 from ftfy import fix_encoding
 from ftfy.badness import badness
 
-from hydata.curation.measure import count_phrases, counted, measure, on_candidates, parts_of, share
+from hydata.curation.measure import (
+    count_phrases,
+    count_stop_words,
+    counted,
+    measure,
+    on_candidates,
+    parts_of,
+    phrases,
+    share,
+)
 
 _LOOK_AT = 20_000
 """Characters that ftfy looks at, from a little before the first that is suspect."""
@@ -27,6 +37,10 @@ names."""
 _ASCII = re.compile("([\0-\x19\x1b-\x7f]{8})[\0-\x19\x1b-\x7f]+([\0-\x19\x1b-\x7f]{8})")
 """A run of ASCII whose middle says nothing to ftfy: every sequence that it looks for holds another character,
 and none has more than eight of ASCII in a row. U+001A tells it which encodings are possible."""
+
+
+_LATIN_WORD = re.compile("[a-zü]{2,}")
+_MANY_SYLLABLES = 8
 
 
 @measure(pl.UInt32)
@@ -133,6 +147,32 @@ def pinyin_fraction(text: pl.Expr) -> pl.Expr:
     """Words of pinyin, of all words: with a vowel that no other language has (ǎ ǐ ǒ ǔ ǚ), or a tone's digit
     after two words in a row (ni3 hao3)."""
     return share(counted(text, "pinyin_words"), counted(text, "words"))
+
+
+@cache
+def _syllables() -> frozenset[str]:
+    return frozenset(word for line in phrases("pinyin") for word in line.split())
+
+
+def _syllable_fraction(texts: pl.Series) -> pl.Series:
+    found = []
+    for text in texts:
+        words = _LATIN_WORD.findall(text[:_LOOK_AT].lower())
+        many = len(words) >= _MANY_SYLLABLES
+        found.append(sum(word in _syllables() for word in words) / len(words) if many else 0.0)
+    return pl.Series(found, dtype=pl.Float32)
+
+
+@measure(pl.Float32, "instruction", "response")
+def toneless_pinyin_fraction(text: pl.Expr) -> pl.Expr:
+    """Syllables of pinyin without tones ("bei jing shi"), of the words in Latin letters among the first
+    20,000 characters. 0 where there are fewer than 8 such words, where most are Chinese characters, or where
+    one is an English stop word (Gopher's)."""
+    words = counted(text, "words")
+    may = (
+        (words >= _MANY_SYLLABLES) & (2 * counted(text, "cjk") < words) & (count_stop_words(text, "en") == 0)
+    )
+    return on_candidates(may, _syllable_fraction, text, dtype=pl.Float32)
 
 
 @measure(pl.Float32, "instruction", "response")

@@ -128,6 +128,16 @@ def echoed_fraction(text: pl.Expr) -> pl.Expr:
     return share(counted(text, "echoed_grams"), counted(text, "asked_grams"))
 
 
+@measure(pl.Float32, "response")
+def mirrored_fraction(text: pl.Expr) -> pl.Expr:
+    """The smaller of ``copied_fraction`` and ``echoed_fraction``: near 1 only where prompt and answer are one
+    text. A corrected sentence or a quoted passage is copied, but leaves the task itself behind."""
+    return pl.min_horizontal(
+        share(counted(text, "copied_grams"), counted(text, "grams")),
+        share(counted(text, "echoed_grams"), counted(text, "asked_grams")),
+    )
+
+
 @measure(pl.Boolean, "response")
 def same_words(text: pl.Expr) -> pl.Expr:
     """The response is the instruction, marks and case aside; short ones, too."""

@@ -83,8 +83,8 @@ def unclosed_brackets(text: pl.Expr) -> pl.Expr:
 
 @measure(pl.Boolean, "response")
 def unclosed_quotes(text: pl.Expr) -> pl.Expr:
-    """An odd number of straight double quotes (those behind a backslash apart), or “ 「 『 《 without its
-    other half."""
+    """An odd number of straight double quotes (those behind a backslash and those of inches apart), or
+    “ 「 『 《 without its other half."""
     return counted(text, "open_quotes") > 0
 
 
