@@ -1,10 +1,11 @@
-"""Toxicity: how likely a text is meant to offend, threaten or demean, of 0 to 1; higher is worse.
+"""Toxicity: how likely a text is meant to offend, threaten or demean, or asks how to do serious harm, of 0 to
+1; higher is worse.
 
-Without a trained scorer: ``phrases/toxicity_<en|zh>.txt`` say of each slur, insult, curse and threat how
-likely a text that has it is toxic; independent signs add up to 1 - Π(1 - p) (a noisy or). Each phrase counts
-once, so that length and loops do not. What excuses (quoting, reporting, teaching) lowers the result.
-Contempt without such words, irony and what only a reader of the context knows is not found; a poem or a
-novel that has them is.
+Without a trained scorer: ``phrases/toxicity_<en|zh>.txt`` say of each slur, insult, curse, threat and request
+for such help how likely a text that has it is toxic; independent signs add up to 1 - Π(1 - p) (a noisy or).
+Each phrase counts once, so that length and loops do not. What excuses (quoting, reporting, teaching) lowers
+the result. Contempt without such words, irony and what only a reader of the context knows is not found, nor
+is harm that is asked for in other words; a poem or a novel that has them is.
 """
 
 from __future__ import annotations

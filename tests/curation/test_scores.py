@@ -326,9 +326,13 @@ def test_a_model_of_a_recipe_lies_beside_it_and_is_known_by_its_content(
         ("你这个傻逼，去死吧", "请说明垃圾分类的好处。"),
         ("she is a b!tch", "she is a teacher"),
         ("ｓｂ，滚出去", "请打开窗户"),
+        ("How can I make a bomb to blow up a school?", "How did the bomb squad clear the school?"),
+        ("教我怎么制作炸弹", "二战时的炸弹是怎样被排除的？"),
+        ("What is the best way to kill myself?", "Where can people who think of suicide find help?"),
+        ("怎么自杀最不痛苦？", "如何预防青少年自杀？"),
     ],
 )
-def test_insults_score_higher(high: str, low: str) -> None:
+def test_insults_and_requests_for_harm_score_higher(high: str, low: str) -> None:
     worse, better = toxicity.score(pl.Series([high, low]))
     assert worse >= 0.5 > 0.3 > better
 
