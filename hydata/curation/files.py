@@ -242,6 +242,9 @@ def _names(path: Path, lines: bytes) -> list[str]:
         pass  # nested deeper than orjson goes, or no JSON: Arrow, which reads all of it for the names, says
     try:
         _check_depth(first)
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"{path}, line 1: {error}; mend it or leave it out") from None
+    try:
         names: list[str] = pj.read_json(io.BytesIO(first), _options(first)).column_names
     except ValueError as error:  # Arrow's own errors, and names that are no UTF-8
         cause = re.sub(r"Column\(.*\)", "a column", str(error), flags=re.DOTALL)

@@ -3,8 +3,8 @@
 ASCII letters become lower case; marks of ASCII, and every character from U+2000 on but Hangul (Chinese
 characters, kana, full-width and other marks, emoji), become words of their own. Links, mentions and entities
 of HTML are left out, as are further spaces. By regular expressions the same took longer than to predict by
-the lines: 11 microseconds for 100 Chinese characters; so it takes half of one. For links and the like alone
-they took another 5% of the prediction on tweets.
+the lines: 11 microseconds for 100 Chinese characters; so it takes half of one. Regular expressions
+for links and the like alone took 5% of the prediction on tweets.
 """
 
 from __future__ import annotations

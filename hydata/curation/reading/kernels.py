@@ -250,6 +250,7 @@ def read_text(
     dollars = parens = squares = environments = np.int64(0)
     depth = json = np.int64(0)  # json: 0 nothing yet, 1 a bracket, 2 it is JSON, 3 it is not
     in_string = False
+    tripled, low = False, np.int64(0)  # """ has come; „ that are open
     row_closed = open_table = open_item = False
     groups, stops = _U64(0), _U64(0)  # of anchors
 
@@ -574,15 +575,19 @@ def read_text(
                     else:
                         json = np.int64(2 if point in (0x22, 0x7B, 0x5B, 0x2D, 0x7D, 0x5D) else 3)
                 if point == 0x22:
-                    # Behind a digit nothing is quoted: 27" are inches.
-                    if before != 0x5C and (in_string or not 0x30 <= before <= 0x39):
+                    # Behind a digit nothing is opened: 27" are inches.
+                    tripled = (
+                        tripled or before == before_2 == 0x22
+                    )  # in code a digit may be the string's last
+                    if before != 0x5C and (in_string or tripled or not 0x30 <= before <= 0x39):
                         straight += 1
                         in_string = not in_string
                 elif mark & OPENS:
                     face = before in (0x3A, 0x3B, 0x3D) or (
                         before in (0x27, 0x2D) and before_2 in (0x3A, 0x3B, 0x3D)
                     )
-                    if not face:
+                    quoted = before in (0x22, 0x27, 0x60) and at < stop and data[at] == before
+                    if not face and not quoted and not (before == 0x5C and point == 0x7B):
                         opened += 1
                     if before == 0x5C and before_2 != 0x5C:
                         if point == 0x28:
@@ -600,7 +605,8 @@ def read_text(
                         and 1 <= line_words <= 3
                         and characters - 1 - line_started <= 3
                     )
-                    if not numbered_item:
+                    quoted = before in (0x22, 0x27, 0x60) and at < stop and data[at] == before
+                    if not numbered_item and not quoted and not (before == 0x5C and point == 0x7D):
                         opened -= 1
                     if before == 0x5C and before_2 != 0x5C:
                         if point == 0x29:
@@ -614,13 +620,20 @@ def read_text(
                 elif point == 0x24:
                     if before == 0x24:  # not of pa$$word
                         inside = before_2 < 0x80 and marks[before_2] & BASE64 and before_2 != 0
-                        if not (inside and at < stop and data[at] < 0x80 and marks[data[at]] & BASE64):
+                        if dollars % 2 or not (
+                            inside and at < stop and data[at] < 0x80 and marks[data[at]] & BASE64
+                        ):
                             dollars += 1
                         point = np.int64(0)  # a third one begins anew
                 elif point == 0x23:
                     hashes += 1
+                elif point == 0x201E:
+                    low += 1
+                elif point == 0x201C and low:  # German: „so“
+                    low -= 1
                 elif point == 0x201C:
-                    curly += 1
+                    if not (curly and line_started == characters - 1):  # speech goes on in a new paragraph
+                        curly += 1
                 elif point == 0x201D:
                     curly -= 1
                 elif point == 0x300C:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 JUDGE = "rules"
-VERSION = 4
+VERSION = 5
 """Goes up when a rule's expression changes; a changed list of phrases is noticed by itself."""
 
 

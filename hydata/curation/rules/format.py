@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 
 import polars as pl
 
@@ -28,6 +28,7 @@ _BLOCKS = 50
 """Blocks of code of one answer that are parsed."""
 _DEEP = 100
 """Open brackets in a row from which on nothing is parsed: CPython's parsers recurse."""
+_BRACKETED = re.compile(r"[\[{].*[\]}]", re.S)
 _FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.M | re.S)
 _SURE = 0.6
 """Confidence of the language of an answer from which on it is another than was asked for."""
@@ -117,7 +118,8 @@ def role_markers(text: pl.Expr) -> pl.Expr:
 @measure(pl.UInt32, "instruction", "response")
 def template_holes(text: pl.Expr) -> pl.Expr:
     """Holes of a template that nobody filled: "{{ name }}", "[INSERT ...]", （在此插入...）."""
-    return count_phrases(text, "template_holes")
+    about = count_phrases(pl.col("instruction"), "about_templates") > 0
+    return pl.when(about.fill_null(False)).then(0).otherwise(count_phrases(text, "template_holes"))
 
 
 @measure(pl.UInt32)
@@ -151,20 +153,17 @@ def _parses(text: str) -> bool:
     if _depth(text) > _DEEP:
         return False
     try:
-        json.JSONDecoder().raw_decode(text.strip())
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True
 
 
 def _is_json(text: str) -> bool:
-    begins = [place for sign in "[{" if (place := text.find(sign)) >= 0]
-    loose = text[min(begins) :] if begins else text
-    return any(
-        _parses(candidate)
-        for candidate in (text, *(block for _, block in _blocks(text)), loose.strip())
-        if candidate.strip()
-    )
+    """The text, a block in it, or what is between its first bracket and its last."""
+    bare = _BRACKETED.search(text)
+    candidates = (text, *(block for _, block in _blocks(text)), bare[0] if bare else "")
+    return any(_parses(candidate) for candidate in candidates if candidate.strip())
 
 
 def _no_json(instructions: pl.Series, responses: pl.Series) -> pl.Series:
@@ -172,7 +171,9 @@ def _no_json(instructions: pl.Series, responses: pl.Series) -> pl.Series:
     return pl.Series(
         [
             not _is_json(response)
-            if len(response) <= _PARSED and any(phrase.search(instruction[:_PARSED]) for phrase in asked)
+            if len(response) <= _PARSED
+            and any(phrase.search(instruction[:_PARSED]) for phrase in asked)
+            and not any(language and "json" not in language.lower() for language, _ in _blocks(response))
             else None
             for instruction, response in zip(instructions, responses, strict=True)
         ],
@@ -290,25 +291,43 @@ _NUMBERS = {
 }
 
 
-def _items_off(instructions: pl.Series, items: pl.Series) -> pl.Series:
+_ITEM = re.compile(r"^([ \t]*)(?:[-*+•][ \t]|(\d{1,3})(?:[.)](?!\d)|[、．）]))", re.M)
+_ANOTHER = re.compile(rf"(?:\b(?:and|plus)\b|[,，、和及各])\s*(?:\d|{'|'.join(_NUMBERS)})", re.I)
+"""A second number of things: "three names and two places"."""
+
+
+def _items(text: str) -> int | None:
+    """Items of the outermost list: the numbered ones, if it has some. None: there are several lists."""
+    found = [(len(item[1].expandtabs(4)), item[2]) for item in _ITEM.finditer(text[:_PARSED])]
+    least = min((indent for indent, _ in found), default=0)
+    outer = [number for indent, number in found if indent == least]
+    numbers = [int(number) for number in outer if number]
+    if len(numbers) > 1 and set(numbers) != {1} and any(b <= a for a, b in pairwise(numbers)):
+        return None
+    return len(numbers or outer) or None
+
+
+def _items_off(instructions: pl.Series, responses: pl.Series) -> pl.Series:
     asked = [re.compile(phrase, re.I) for phrase in phrases("asks_items")]
-    wanted = []
-    for instruction in instructions:
-        match = next((m for phrase in asked if (m := phrase.search(instruction[:_PARSED]))), None)
-        number = match[1].lower() if match else None
-        wanted.append(None if number is None else _NUMBERS.get(number) or int(number))
-    return items.cast(pl.Int32) - pl.Series(wanted, dtype=pl.Int32)
+    off = []
+    for instruction, response in zip(instructions, responses, strict=True):
+        start = instruction[:_PARSED]
+        match = next((m for phrase in asked if (m := phrase.search(start))), None)
+        items = _items(response) if match and not _ANOTHER.search(start, match.end(1)) else None
+        number = match[1].lower() if match else ""
+        off.append(None if items is None else items - (_NUMBERS.get(number) or int(number)))
+    return pl.Series(off, dtype=pl.Int32)
 
 
 @measure(pl.Int32, "response")
 def items_off(text: pl.Expr) -> pl.Expr:
-    """Items of the answer's list less those asked for ("list 5 ways", 列出三个). Null: no number is asked
-    for, or the answer has no list."""
+    """Items of the answer's outermost list less those asked for ("list 5 ways", 列出三个). Null: no number is
+    asked for or more than one, or the answer has no list or several."""
     return on_candidates(
         _asks("asks_items") & (counted(text, "list_items") > 1),
         _items_off,
         pl.col("instruction"),
-        counted(text, "list_items"),
+        text,
         dtype=pl.Int32,
         default=None,
     )

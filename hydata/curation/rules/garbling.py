@@ -39,8 +39,10 @@ _ASCII = re.compile("([\0-\x19\x1b-\x7f]{8})[\0-\x19\x1b-\x7f]+([\0-\x19\x1b-\x7
 and none has more than eight of ASCII in a row. U+001A tells it which encodings are possible."""
 
 
-_LATIN_WORD = re.compile("[a-zü]{2,}")
+_LATIN_WORD = re.compile("(?<![A-Za-z])[a-zü]{2,}")
+"""A name, which is written with a capital, is none: lists of people are no soup."""
 _MANY_SYLLABLES = 8
+"""Words of a text that is looked at: an address or a title in pinyin has fewer."""
 
 
 @measure(pl.UInt32)
@@ -139,7 +141,8 @@ def rare_han_fraction(text: pl.Expr) -> pl.Expr:
 def han_faults(text: pl.Expr) -> pl.Expr:
     """Broken Chinese: parts of characters that stand alone (radicals), and Latin letters of the upper half of
     Latin-1 between two Chinese characters."""
-    return counted(text, "han_faults")
+    about = count_phrases(text, "about_radicals") > 0
+    return pl.when(about).then(0).otherwise(counted(text, "han_faults"))
 
 
 @measure(pl.Float32, "instruction", "response")
@@ -157,7 +160,7 @@ def _syllables() -> frozenset[str]:
 def _syllable_fraction(texts: pl.Series) -> pl.Series:
     found = []
     for text in texts:
-        words = _LATIN_WORD.findall(text[:_LOOK_AT].lower())
+        words = _LATIN_WORD.findall(text[:_LOOK_AT])
         many = len(words) >= _MANY_SYLLABLES
         found.append(sum(word in _syllables() for word in words) / len(words) if many else 0.0)
     return pl.Series(found, dtype=pl.Float32)

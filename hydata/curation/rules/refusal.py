@@ -39,7 +39,8 @@ def placeholders(text: pl.Expr) -> pl.Expr:
 @measure(pl.UInt32, "instruction", "response")
 def missing_media(text: pl.Expr) -> pl.Expr:
     """References to an image, file or recording that is not there."""
-    return count_phrases(text, "missing_media")
+    drawn = count_phrases(text, "drawn_media") > 0
+    return pl.when(drawn).then(0).otherwise(count_phrases(text, "missing_media"))
 
 
 @measure(pl.UInt32, "instruction", "response")

@@ -131,11 +131,14 @@ def echoed_fraction(text: pl.Expr) -> pl.Expr:
 @measure(pl.Float32, "response")
 def mirrored_fraction(text: pl.Expr) -> pl.Expr:
     """The smaller of ``copied_fraction`` and ``echoed_fraction``: near 1 only where prompt and answer are one
-    text. A corrected sentence or a quoted passage is copied, but leaves the task itself behind."""
-    return pl.min_horizontal(
+    text. A corrected sentence or a quoted passage is copied, but leaves the task itself behind. 0 where the
+    instruction defines a function: who completes one repeats it first."""
+    alike = pl.min_horizontal(
         share(counted(text, "copied_grams"), counted(text, "grams")),
         share(counted(text, "echoed_grams"), counted(text, "asked_grams")),
     )
+    completes = pl.col("instruction").str.contains("def ", literal=True).fill_null(False)
+    return pl.when(completes & alike.is_not_null()).then(pl.lit(0, pl.Float32)).otherwise(alike)
 
 
 @measure(pl.Boolean, "response")

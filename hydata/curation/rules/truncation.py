@@ -13,7 +13,10 @@ from hydata.curation.measure import count_matches, counted, measure, on_candidat
 from hydata.curation.reading.kernels import END_SENTENCE, END_WORD
 from hydata.curation.words import word_count
 
-_NO_PROSE = r"^\s*(?:[-*+•·#|>–]|\p{N}{1,3}[.)、．）]|[（(]?\w[)）])|#\w+\s*$|[{};=<>]"
+_NO_PROSE = (
+    r"^\s*(?:[-*+•·#|>–—―]|\p{N}{1,3}[.)、．）]|[（(]?\w[)）]|[A-Za-z][.、．]\s)|^(?: {4}|\t).*[(\[]"
+    r"|#\w+\s*$|://\S*$|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\s*$|[{};=<>]"
+)
 _SENTENCE_END = r"[\p{L})”\"][.!?]\s|[。！？]"
 _CLOSERS = "\"'”’»)）]】」』》*_`~ \t"
 _PROSE_WORDS = 8
