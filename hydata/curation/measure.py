@@ -27,6 +27,7 @@ import polars as pl
 
 from hydata.curation import reading
 from hydata.curation.reading import Anchors
+from hydata.curation.reading.kernels import UInt64Array
 
 Column = Literal["instruction", "response", "text"]
 
@@ -136,7 +137,7 @@ def search(frame: pl.DataFrame, expressions: Iterable[pl.Expr]) -> list[pl.Serie
         part, _, name, within = column.split(":")
         run = partial(_count, name=name, within=int(within) if within else None)
         under_way.append(
-            (column, _searcher(os.getpid(), name).submit(run, frame[part], frame[f"{part}:anchors"]))
+            (column, _searcher(os.getpid(), name).submit(run, frame[part], _anchors_of(frame, part)))
         )
     return [found.result().alias(column) for column, found in under_way]
 
@@ -157,13 +158,16 @@ def _thread(process: int, number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix=f"phrases-{number}")
 
 
-def _count(texts: pl.Series, anchors: pl.Series, name: str, within: int | None) -> pl.Series:
-    there = anchors.to_numpy()
+def _anchors_of(frame: pl.DataFrame, part: str) -> list[UInt64Array]:
+    return [frame[f"{part}:{column}"].to_numpy() for column in reading.FOUND]
+
+
+def _count(texts: pl.Series, anchors: Sequence[UInt64Array], name: str, within: int | None) -> pl.Series:
     found = np.zeros(len(texts), np.uint32)
     for block in blocks(name):
         may = np.ones(len(texts), np.bool_)
-        for mask in _masks(block):
-            may &= (there & mask) != 0
+        for column, mask in _masks(block):
+            may &= (anchors[column] & mask) != 0
         chosen = np.flatnonzero(may)
         if len(chosen):
             text = texts.gather(chosen)
@@ -177,7 +181,9 @@ def _count(texts: pl.Series, anchors: pl.Series, name: str, within: int | None) 
 def has_anchor(text: pl.Expr, name: str) -> pl.Expr:
     """Whether a text has the anchors that some phrase of ``rules/phrases/<name>.txt`` needs."""
     return pl.any_horizontal(
-        pl.all_horizontal((pl.col(f"{part}:anchors") & pl.lit(mask)) != 0 for mask in _masks(block))
+        pl.all_horizontal(
+            (pl.col(f"{part}:{reading.FOUND[column]}") & pl.lit(mask)) != 0 for column, mask in _masks(block)
+        )
         for part in parts_of(text)
         for block in blocks(name)
     )
@@ -187,7 +193,7 @@ def count_stop_words(text: pl.Expr, language: str) -> pl.Expr:
     """How many different stop words of a language a text has."""
     first = sum(len(_stop_words(other)) for other in _STOP_WORDS[: _STOP_WORDS.index(language)])
     mask = np.uint64(((1 << len(_stop_words(language))) - 1) << first)
-    return (pl.col(f"{text.meta.output_name()}:stop_words") & pl.lit(mask)).bitwise_count_ones()
+    return (pl.col(f"{text.meta.output_name()}:{reading.FOUND[0]}") & pl.lit(mask)).bitwise_count_ones()
 
 
 def count_matches(text: pl.Expr, name: str) -> pl.Expr:
@@ -240,13 +246,17 @@ def anchored_lists() -> tuple[str, ...]:
 
 @cache
 def _groups() -> Mapping[tuple[str, ...], int]:
-    """The different lines of anchors of all lists, and the bit of each."""
+    """The stop words, one by one, then the different lines of anchors of all lists, and the place of each.
+    Stop words come first, for all of a language are counted in one column."""
+    words = [(word,) for language in _STOP_WORDS for word in _stop_words(language)]
     lines = (line for name in anchored_lists() for block in blocks(name) for line in block.anchors)
-    return {line: bit for bit, line in enumerate(dict.fromkeys(lines))}
+    return {line: place for place, line in enumerate(dict.fromkeys((*words, *lines)))}
 
 
-def _masks(block: Block) -> list[np.uint64]:
-    return [np.uint64(1 << _groups()[line]) for line in block.anchors]
+def _masks(block: Block) -> list[tuple[int, np.uint64]]:
+    """The column of ``reading.FOUND`` and the bit of each of the block's anchors."""
+    places = (_groups()[line] for line in block.anchors)
+    return [(place // 64, np.uint64(1 << place % 64)) for place in places]
 
 
 @cache
@@ -256,8 +266,8 @@ def _stop_words(language: str) -> tuple[str, ...]:
 
 @cache
 def anchor_table() -> Anchors:
-    """All anchors of the rules: a bit for each line of them, and one for each stop word."""
-    return reading.anchors(_groups(), [word for language in _STOP_WORDS for word in _stop_words(language)])
+    """All anchors of the rules: a bit for each stop word, and one for each line of anchors."""
+    return reading.anchors(_groups())
 
 
 def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

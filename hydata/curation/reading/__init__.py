@@ -30,14 +30,17 @@ from hydata.curation.reading import kernels
 from hydata.curation.reading.characters import ANCHOR, ReadingTable, reading_table
 from hydata.curation.reading.kernels import COUNTS, PAIR_COUNTS, UInt32Array, UInt64Array
 
-__all__ = ["COUNTS", "PAIR_COUNTS", "Anchors", "anchors", "read"]
+__all__ = ["COUNTS", "FOUND", "PAIR_COUNTS", "Anchors", "anchors", "read"]
+
+FOUND = ("anchors_0", "anchors_1")
+"""The groups of anchors that a text has: UInt64, a bit a group, the first 64 groups in the first."""
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """The table of anchors as the kernel looks them up: by hash, to the bits of their groups and of their
-    stop words. ``marks`` is the table of characters that knows which signs are anchors; ``sieve`` lets few
-    keys through that are no anchors."""
+    """The table of anchors as the kernel looks them up: by hash, to the bits of their groups. ``marks`` is
+    the table of characters that knows which signs are anchors; ``sieve`` lets few keys through that are no
+    anchors."""
 
     sieve: UInt64Array
     keys: UInt64Array
@@ -45,8 +48,8 @@ class Anchors:
     marks: UInt32Array
 
 
-def anchors(groups: Iterable[Iterable[str]], stop_words: Iterable[str] = ()) -> Anchors:
-    """A table of the anchors of up to 64 groups, each of which is a bit, in order, and of as many stop words.
+def anchors(groups: Iterable[Iterable[str]]) -> Anchors:
+    """A table of the anchors of up to 128 groups, each of which is a bit, in order.
 
     Raises:
         ValueError: an anchor is nothing that can be looked up, or there are too many.
@@ -54,13 +57,12 @@ def anchors(groups: Iterable[Iterable[str]], stop_words: Iterable[str] = ()) -> 
     table = reading_table()
     marks = table.marks.copy()
     bits: dict[str, list[int]] = {}
-    members: list[list[Iterable[str]]] = [[*groups], [(word,) for word in stop_words]]
-    for column, listed in enumerate(members):
-        if len(listed) > 64:
-            raise ValueError(f"{len(listed)} groups of anchors: there is a bit for 64")
-        for bit, group in enumerate(listed):
-            for anchor in group:
-                bits.setdefault(anchor, [0, 0])[column] |= 1 << bit
+    listed = [*groups]
+    if len(listed) > 64 * len(FOUND):
+        raise ValueError(f"{len(listed)} groups of anchors: there is a bit for {64 * len(FOUND)}")
+    for place, group in enumerate(listed):
+        for anchor in group:
+            bits.setdefault(anchor, [0] * len(FOUND))[place // 64] |= 1 << place % 64
     sieve = np.zeros(kernels.ANCHOR_BITS // 64, np.uint64)
     keys, values = np.zeros(kernels.ANCHOR_SLOTS, np.uint64), np.zeros((kernels.ANCHOR_SLOTS, 2), np.uint64)
     if 2 * len(bits) > len(keys):
@@ -105,13 +107,12 @@ def _hashes(words: Sequence[str], table: ReadingTable) -> UInt64Array:
 
 
 def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The counts of texts, ``COUNTS``, ``PAIR_COUNTS``, ``anchors`` and ``stop_words`` (UInt64, a bit a group
-    or word), and those of the ``sources`` that they answer, without ``PAIR_COUNTS``. A row a text; 0 for a
-    null one."""
+    """The counts of texts, ``COUNTS``, ``PAIR_COUNTS`` and ``FOUND``, and those of the ``sources`` that they
+    answer, without ``PAIR_COUNTS``. A row a text; 0 for a null one."""
     rows = len(texts)
     characters = reading_table()
     counts, source_counts = (np.zeros((len(COUNTS), rows), np.uint32) for _ in range(2))
-    found, source_found = (np.zeros((2, rows), np.uint64) for _ in range(2))
+    found, source_found = (np.zeros((len(FOUND), rows), np.uint64) for _ in range(2))
     pairs = np.zeros((len(PAIR_COUNTS), rows), np.uint32)
     kernels.read_texts(
         *_texts(texts),
@@ -129,12 +130,9 @@ def read(texts: pl.Series, sources: pl.Series, table: Anchors) -> tuple[pl.DataF
         pairs,
     )
     return (
-        pl.DataFrame({**_columns(COUNTS, counts), **_columns(PAIR_COUNTS, pairs), **_columns(_FOUND, found)}),
-        pl.DataFrame({**_columns(COUNTS, source_counts), **_columns(_FOUND, source_found)}),
+        pl.DataFrame({**_columns(COUNTS, counts), **_columns(PAIR_COUNTS, pairs), **_columns(FOUND, found)}),
+        pl.DataFrame({**_columns(COUNTS, source_counts), **_columns(FOUND, source_found)}),
     )
-
-
-_FOUND = ("anchors", "stop_words")
 
 
 def _columns(names: Iterable[str], rows: UInt32Array | UInt64Array) -> dict[str, pl.Series]:

@@ -252,7 +252,7 @@ def read_text(
     in_string = False
     tripled, low = False, np.int64(0)  # """ has come; „ that are open
     row_closed = open_table = open_item = False
-    groups, stops = _U64(0), _U64(0)  # of anchors
+    groups, further = _U64(0), _U64(0)  # of anchors, the first 64 and the rest
 
     in_word = False
     word, size, word_flags, word_script, word_at = SEED, np.int64(0), np.int64(0), np.int64(0), begin
@@ -431,11 +431,11 @@ def read_text(
                 syllable_stop = place
             if sifted(sieve, word):
                 slot = anchored(keys, word)
-                groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                groups, further = groups | values[slot, 0], further | values[slot, 1]
             pair = taken(words[count - 2] if line_words else LINE_START, word)
             if sifted(sieve, pair):
                 slot = anchored(keys, pair)
-                groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                groups, further = groups | values[slot, 0], further | values[slot, 1]
             line = taken(line, word)
             line_words += 1
             if word_script:
@@ -525,12 +525,12 @@ def read_text(
                 letter_words += 1
                 if sifted(sieve, value):
                     slot = anchored(keys, value)
-                    groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                    groups, further = groups | values[slot, 0], further | values[slot, 1]
                 if han or not line_words:
                     pair = taken(han, _U64(point)) if han else taken(LINE_START, value)
                     if sifted(sieve, pair):
                         slot = anchored(keys, pair)
-                        groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                        groups, further = groups | values[slot, 0], further | values[slot, 1]
                 line = taken(line, value)
                 line_words += 1
                 wide += 1
@@ -568,7 +568,7 @@ def read_text(
                     pair = taken(SEED, _U64(point))
                     if sifted(sieve, pair):
                         slot = anchored(keys, pair)
-                        groups, stops = groups | values[slot, 0], stops | values[slot, 1]
+                        groups, further = groups | values[slot, 0], further | values[slot, 1]
                 if json < 2:
                     if json == 0:
                         json = np.int64(1 if point == 0x7B or point == 0x5B else 3)
@@ -742,7 +742,7 @@ def read_text(
             np.int64(ends_in_ellipsis),
         ),
     )
-    return count, line_total, paragraph_total, groups, stops
+    return count, line_total, paragraph_total, groups, further
 
 
 @step
@@ -983,7 +983,7 @@ def read_texts(
                     continue
                 bytes_, begin, stop = data, offsets[i], offsets[i + 1]
                 out, into = counts[:, i], words
-            count, line_total, paragraph_total, groups, stops = read_text(
+            count, line_total, paragraph_total, groups, further = read_text(
                 bytes_,
                 begin,
                 stop,
@@ -1013,9 +1013,9 @@ def read_texts(
             count_repeats(into, sizes, count, twice, table, seen, grams, places, slots, ends, out)
             out[_LOOP] = tail_loop(into, count)
             if asked == 0:
-                source_anchors[0, i], source_anchors[1, i] = groups, stops
+                source_anchors[0, i], source_anchors[1, i] = groups, further
                 source_count = count
             else:
-                anchors[0, i], anchors[1, i] = groups, stops
+                anchors[0, i], anchors[1, i] = groups, further
                 if source_there[i]:
                     count_shared(words, count, source, source_count, table, seen, pairs[:, i])
