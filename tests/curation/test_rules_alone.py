@@ -46,8 +46,8 @@ def test_each_row_is_judged_by_the_section_of_what_it_is(tmp_path: Path) -> None
         ],
     )
     assert texts.columns[0] == "row"
-    assert texts["passed"].to_list() == [True, False, False, None]
-    assert texts["reasons"].to_list() == [[], ["refusal"], ["garbled"], None]
+    assert texts["passed"].to_list() == [True, True, False, None]
+    assert texts["reasons"].to_list() == [[], [], ["garbled"], None]
     assert texts["response_refusals"].to_list() == [0, 2, 0, None]
     assert texts["instruction_words"].null_count() == 4
     pairs = judged(
@@ -114,8 +114,8 @@ def test_the_built_in_policy_on_answers(
         ("The tide rises. Then all of the water falls again because the moon and", ["unfinished"]),
         ("长城很长。它的修筑历史可以追溯到两千多年以前的西周时期的", ["unfinished"]),
         ("The value is \\[ x^2 + 1", ["open_maths"]),
-        ("As an AI language model, I have no tea.", ["as_an_ai"]),
-        ("很抱歉，我无法回答这个问题。", ["refusal"]),
+        ("As an AI language model, I have no tea.", []),
+        ("很抱歉，我无法回答这个问题。", []),
         ("亻尔女子，我可以帮忄尔，氵西望有用。", ["broken_han"]),
         ("He said (as ever: too late. The rest is history.", []),
         ('The pot was 27" wide, and so on...', []),
